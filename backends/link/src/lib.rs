@@ -1,0 +1,1 @@
+//! Turns object files into flat position-independent code images.

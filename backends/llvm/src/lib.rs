@@ -1,0 +1,1 @@
+//! Kernel IR to MLIR to LLVM to machine code.

@@ -1,0 +1,1 @@
+//! Imports ONNX models as tensor IR.

@@ -1,0 +1,1 @@
+//! E-graph rewriting of tensor IR: rules by family, extraction.

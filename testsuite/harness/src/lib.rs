@@ -1,0 +1,1 @@
+//! Filetests, differential tests and conformance.

@@ -211,12 +211,12 @@ impl Dim {
 
     /// The larger of two.
     pub fn larger(&self, other: &Dim) -> Dim {
-        self.pick(other, i64::max, |a, b| Atom::Max(a, b))
+        self.pick(other, i64::max, Atom::Max)
     }
 
     /// The smaller of two.
     pub fn smaller(&self, other: &Dim) -> Dim {
-        self.pick(other, i64::min, |a, b| Atom::Min(a, b))
+        self.pick(other, i64::min, Atom::Min)
     }
 
     fn pick(&self, other: &Dim, known: fn(i64, i64) -> i64, atom: fn(Dim, Dim) -> Atom) -> Dim {

@@ -1,0 +1,304 @@
+//! Building kernels: one method an instruction, closures for loops and branches.
+
+use crate::{Access, Block, BufferParam, Inst, Kernel, Local, Loop, Place, Type, Value};
+use drupe_ir::{BinaryOp, DType, FoldOp, UnaryOp};
+
+/// Builds a [`Kernel`] from the outside in. Constants are made once per block; integer arithmetic on known
+/// numbers is done while building.
+#[derive(Clone, Debug)]
+pub struct KernelBuilder {
+    kernel: Kernel,
+    /// The blocks being built, innermost last.
+    open: Vec<Block>,
+    /// Known i64 scalars, with the depth of the block they were made in.
+    ints: Vec<(Value, i64)>,
+}
+
+impl KernelBuilder {
+    /// A kernel without parameters yet.
+    pub fn new(name: &str) -> KernelBuilder {
+        let kernel = Kernel {
+            name: name.into(),
+            buffers: Vec::new(),
+            dims: 0,
+            locals: Vec::new(),
+            task: Value(0),
+            body: Block::default(),
+            types: vec![Type::scalar(DType::I64)],
+        };
+        KernelBuilder { kernel, open: vec![Block::default()], ints: Vec::new() }
+    }
+
+    /// Adds a buffer parameter and gives its number.
+    pub fn buffer(&mut self, name: &str, dtype: DType, access: Access) -> usize {
+        self.kernel.buffers.push(BufferParam { name: name.into(), dtype, access });
+        self.kernel.buffers.len() - 1
+    }
+
+    /// Adds a private array and gives its place.
+    pub fn local(&mut self, dtype: DType, length: u32) -> Place {
+        self.kernel.locals.push(Local { dtype, length });
+        Place::Local(self.kernel.locals.len() - 1)
+    }
+
+    /// The finished kernel.
+    pub fn finish(mut self) -> Kernel {
+        self.kernel.body = self.open.pop().expect("the outermost block is open");
+        self.kernel
+    }
+
+    /// The number of the task.
+    pub fn task(&self) -> Value {
+        self.kernel.task
+    }
+
+    /// The type of `value`.
+    pub fn ty(&self, value: Value) -> Type {
+        self.kernel.ty(value)
+    }
+
+    fn value(&mut self, ty: Type) -> Value {
+        self.kernel.types.push(ty);
+        Value(self.kernel.types.len() as u32 - 1)
+    }
+
+    fn push(&mut self, inst: Inst) {
+        self.open.last_mut().expect("a block is open").insts.push(inst);
+    }
+
+    fn define(&mut self, ty: Type, inst: impl FnOnce(Value) -> Inst) -> Value {
+        let out = self.value(ty);
+        self.push(inst(out));
+        out
+    }
+
+    /// The number that an i64 scalar is known to be.
+    pub fn known(&self, value: Value) -> Option<i64> {
+        self.ints.iter().find(|(known, _)| *known == value).map(|(_, number)| *number)
+    }
+
+    /// An i64 constant.
+    pub fn int(&mut self, value: i64) -> Value {
+        if let Some((known, _)) = self.ints.iter().find(|(_, number)| *number == value) {
+            return *known;
+        }
+        let out = self.value(Type::scalar(DType::I64));
+        // At the head of the kernel, so that one serves every block.
+        self.open[0].insts.insert(0, Inst::Int { out, value });
+        self.ints.push((out, value));
+        out
+    }
+
+    /// A constant of type `ty` in every lane.
+    pub fn number(&mut self, ty: Type, value: f64) -> Value {
+        if ty == Type::scalar(DType::I64) {
+            return self.int(value as i64);
+        }
+        self.define(ty, |out| match ty.dtype.is_float() {
+            true => Inst::Float { out, value },
+            false => Inst::Int { out, value: value as i64 },
+        })
+    }
+
+    /// An integer constant of type `ty` in every lane.
+    pub fn integer(&mut self, ty: Type, value: i64) -> Value {
+        if ty == Type::scalar(DType::I64) { self.int(value) } else { self.define(ty, |out| Inst::Int { out, value }) }
+    }
+
+    /// Lane numbers.
+    pub fn iota(&mut self, ty: Type) -> Value {
+        self.define(ty, |out| Inst::Iota { out })
+    }
+
+    /// Dimension argument `index`.
+    pub fn dim(&mut self, index: usize) -> Value {
+        self.kernel.dims = self.kernel.dims.max(index + 1);
+        self.define(Type::scalar(DType::I64), |out| Inst::Dim { out, index })
+    }
+
+    /// An operation on one value. Those a CPU has no instruction for are expanded here, for `f32` and `f64`,
+    /// from polynomials; `f16` and `bf16` compute in `f32`.
+    pub fn unary(&mut self, op: UnaryOp, a: Value) -> Value {
+        use UnaryOp::*;
+        let ty = self.ty(a);
+        match op {
+            Neg | Abs | Not | Floor | Ceil | Round | Sqrt => self.define(ty, |out| Inst::Unary { out, op, a }),
+            _ => self.expand_unary(op, a),
+        }
+    }
+
+    /// An operation on two values of one type; scalars are splat to the other's lanes.
+    pub fn binary(&mut self, op: BinaryOp, a: Value, b: Value) -> Value {
+        let (a, b) = self.same_lanes(a, b);
+        if let Some(value) = self.known_binary(op, a, b) {
+            return value;
+        }
+        let ty = self.ty(a);
+        match op {
+            BinaryOp::Pow => self.expand_pow(a, b),
+            BinaryOp::Rem if ty.dtype.is_float() => self.expand_float_rem(a, b),
+            _ => {
+                let result = if op.is_comparison() { ty.with_dtype(DType::Bool) } else { ty };
+                self.define(result, |out| Inst::Binary { out, op, a, b })
+            }
+        }
+    }
+
+    fn known_binary(&mut self, op: BinaryOp, a: Value, b: Value) -> Option<Value> {
+        if self.ty(a) != Type::scalar(DType::I64) {
+            return None;
+        }
+        let number = match (op, self.known(a), self.known(b)) {
+            (BinaryOp::Add, Some(a), Some(b)) => a.checked_add(b)?,
+            (BinaryOp::Sub, Some(a), Some(b)) => a.checked_sub(b)?,
+            (BinaryOp::Mul, Some(a), Some(b)) => a.checked_mul(b)?,
+            (BinaryOp::FloorDiv, Some(a), Some(b)) if b > 0 => a.div_euclid(b),
+            (BinaryOp::Mod, Some(a), Some(b)) if b > 0 => a.rem_euclid(b),
+            (BinaryOp::Min, Some(a), Some(b)) => a.min(b),
+            (BinaryOp::Max, Some(a), Some(b)) => a.max(b),
+            (BinaryOp::Add | BinaryOp::Sub, _, Some(0)) => return Some(a),
+            (BinaryOp::Mul | BinaryOp::Div | BinaryOp::FloorDiv, _, Some(1)) => return Some(a),
+            (BinaryOp::Add, Some(0), _) | (BinaryOp::Mul, Some(1), _) => return Some(b),
+            (BinaryOp::Mul, _, Some(0)) | (BinaryOp::Mul, Some(0), _) | (BinaryOp::Mod, _, Some(1)) => 0,
+            _ => return None,
+        };
+        Some(self.int(number))
+    }
+
+    fn same_lanes(&mut self, a: Value, b: Value) -> (Value, Value) {
+        let (lanes_a, lanes_b) = (self.ty(a).lanes, self.ty(b).lanes);
+        match (lanes_a, lanes_b) {
+            (1, lanes) if lanes > 1 => (self.splat(a, lanes), b),
+            (lanes, 1) if lanes > 1 => (a, self.splat(b, lanes)),
+            _ => (a, b),
+        }
+    }
+
+    /// `a * b + c`; scalars are splat to the lanes of `c`.
+    pub fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
+        let lanes = self.ty(c).lanes;
+        let (a, b) = (self.splat(a, lanes), self.splat(b, lanes));
+        let ty = self.ty(c);
+        self.define(ty, |out| Inst::Fma { out, a, b, c })
+    }
+
+    /// `a` where `condition` holds, else `b`; scalars are splat to the most lanes of the three.
+    pub fn select(&mut self, condition: Value, a: Value, b: Value) -> Value {
+        let lanes = [condition, a, b].map(|value| self.ty(value).lanes).into_iter().max().expect("three values");
+        let (a, b, condition) = (self.splat(a, lanes), self.splat(b, lanes), self.splat(condition, lanes));
+        let ty = self.ty(a);
+        self.define(ty, |out| Inst::Select { out, condition, a, b })
+    }
+
+    /// Conversion of each lane to `dtype`.
+    pub fn cast(&mut self, a: Value, dtype: DType) -> Value {
+        let ty = self.ty(a);
+        if ty.dtype == dtype {
+            return a;
+        }
+        self.define(ty.with_dtype(dtype), |out| Inst::Cast { out, a })
+    }
+
+    /// The same bits as `dtype`, of the same width.
+    pub fn bitcast(&mut self, a: Value, dtype: DType) -> Value {
+        let ty = self.ty(a);
+        if ty.dtype == dtype {
+            return a;
+        }
+        self.define(ty.with_dtype(dtype), |out| Inst::Bitcast { out, a })
+    }
+
+    /// A scalar in `lanes` lanes; a value that has them already is given back.
+    pub fn splat(&mut self, a: Value, lanes: u16) -> Value {
+        let ty = self.ty(a);
+        if ty.lanes == lanes {
+            return a;
+        }
+        assert_eq!(ty.lanes, 1, "only scalars are splat");
+        self.define(Type { lanes, ..ty }, |out| Inst::Splat { out, a })
+    }
+
+    /// Lane `lane` as a scalar.
+    pub fn extract(&mut self, a: Value, lane: u16) -> Value {
+        let ty = self.ty(a);
+        if ty.lanes == 1 {
+            return a;
+        }
+        self.define(Type::scalar(ty.dtype), |out| Inst::Extract { out, a, lane })
+    }
+
+    /// All lanes combined.
+    pub fn reduce(&mut self, op: FoldOp, a: Value) -> Value {
+        let ty = self.ty(a);
+        if ty.lanes == 1 {
+            return a;
+        }
+        self.define(Type::scalar(ty.dtype), |out| Inst::Reduce { out, op, a })
+    }
+
+    /// Lanes picked from `a` then `b`.
+    pub fn shuffle(&mut self, a: Value, b: Value, lanes: Vec<u16>) -> Value {
+        let ty = Type { lanes: lanes.len() as u16, ..self.ty(a) };
+        self.define(ty, |out| Inst::Shuffle { out, a, b, lanes })
+    }
+
+    /// Consecutive elements from `offset`.
+    pub fn load(&mut self, place: Place, offset: Value, ty: Type) -> Value {
+        self.define(ty, |out| Inst::Load { out, place, offset })
+    }
+
+    /// Stores to consecutive elements from `offset`.
+    pub fn store(&mut self, place: Place, offset: Value, value: Value) {
+        self.push(Inst::Store { place, offset, value });
+    }
+
+    /// A loop; `body` gets the loop variable and the carried values and gives the next ones. A loop that
+    /// runs exactly once is not a loop.
+    pub fn for_loop(
+        &mut self,
+        low: Value,
+        high: Value,
+        step: i64,
+        init: Vec<Value>,
+        body: impl FnOnce(&mut KernelBuilder, Value, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
+        if let (Some(first), Some(end)) = (self.known(low), self.known(high)) {
+            if first >= end {
+                return init;
+            }
+            if first + step >= end {
+                return body(self, low, &init);
+            }
+        }
+        let index = self.value(Type::scalar(DType::I64));
+        let types: Vec<Type> = init.iter().map(|value| self.ty(*value)).collect();
+        let carried: Vec<Value> = types.iter().map(|ty| self.value(*ty)).collect();
+        self.open.push(Block::default());
+        let yields = body(self, index, &carried);
+        let insts = self.open.pop().expect("the loop's block is open").insts;
+        let results: Vec<Value> = types.iter().map(|ty| self.value(*ty)).collect();
+        let body = Block { insts, yields };
+        let results_out = results.clone();
+        self.push(Inst::For(Box::new(Loop { index, low, high, step, init, carried, results, body })));
+        results_out
+    }
+
+    /// A branch on a scalar bool; both blocks yield values of the same types.
+    pub fn if_else(
+        &mut self,
+        condition: Value,
+        then: impl FnOnce(&mut KernelBuilder) -> Vec<Value>,
+        otherwise: impl FnOnce(&mut KernelBuilder) -> Vec<Value>,
+    ) -> Vec<Value> {
+        self.open.push(Block::default());
+        let yields = then(self);
+        let types: Vec<Type> = yields.iter().map(|value| self.ty(*value)).collect();
+        let then = Block { insts: self.open.pop().expect("the block is open").insts, yields };
+        self.open.push(Block::default());
+        let yields = otherwise(self);
+        let otherwise = Block { insts: self.open.pop().expect("the block is open").insts, yields };
+        let results: Vec<Value> = types.into_iter().map(|ty| self.value(ty)).collect();
+        self.push(Inst::If { results: results.clone(), condition, then, otherwise });
+        results
+    }
+}

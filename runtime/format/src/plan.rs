@@ -1,0 +1,257 @@
+//! The plan: what runs when, in which bytes. The types here *are* the artifact's schema.
+//!
+//! Units: sizes and offsets are bytes; dimensions are elements; steps are indices into
+//! [`Plan::steps`], and a live range is inclusive at both ends.
+//!
+//! Every index is checked by [`crate::verify_plan`]; every value that depends on symbols is
+//! checked by [`crate::Layout`] when symbols are bound.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::dtype::DType;
+use crate::expr::ExprOp;
+
+mod choices;
+
+pub use choices::{ArchivedPlace, ArchivedStepOp, Place, StepOp};
+
+macro_rules! entity {
+    ($(#[$doc:meta])* $name:ident, $archived:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+        )]
+        #[rkyv(derive(Debug, Clone, Copy))]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// The position in its table.
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl $archived {
+            /// The position in its table.
+            pub fn index(&self) -> usize {
+                self.0.to_native() as usize
+            }
+        }
+    };
+}
+
+entity! {
+    /// A row of [`Plan::symbols`].
+    SymbolId, ArchivedSymbolId
+}
+entity! {
+    /// A row of [`Plan::exprs`].
+    ExprId, ArchivedExprId
+}
+entity! {
+    /// A row of [`Plan::buffers`].
+    BufferId, ArchivedBufferId
+}
+entity! {
+    /// A row of [`Plan::kernels`].
+    KernelId, ArchivedKernelId
+}
+
+/// Everything the runtime needs to know to run a model.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Program and version that wrote the artifact, e.g. `drupe 0.1.0`.
+    pub producer: String,
+    /// The model's name.
+    pub model: String,
+    /// Named dimensions, e.g. `batch`.
+    pub symbols: Vec<Symbol>,
+    /// Dimension and size expressions; operands are earlier entries.
+    pub exprs: Vec<Expr>,
+    /// What the caller gives, in the model's order. Names are unique.
+    pub inputs: Vec<Port>,
+    /// What the caller gets, in the model's order. Names are unique.
+    pub outputs: Vec<Port>,
+    /// Every run of bytes that steps touch.
+    pub buffers: Vec<Buffer>,
+    /// Functions in the code images, in the order of [`Code::entries`].
+    pub kernels: Vec<Kernel>,
+    /// What runs, in order.
+    pub steps: Vec<Step>,
+    /// Scratch bytes that one thread of any kernel needs (64-byte aligned).
+    pub scratch: ExprId,
+    /// The code images, best first; the i-th belongs to the file's i-th code section.
+    pub code: Vec<Code>,
+    /// Some exactly when every arena buffer has a constant size and an offset: the plan is baked.
+    /// None when the runtime must plan the arena for the symbols' values.
+    pub static_arena: Option<StaticArena>,
+}
+
+/// The baked arena of a plan without symbolic buffer sizes.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticArena {
+    /// Bytes to allocate; no buffer ends after it.
+    pub bytes: u64,
+    /// The largest sum of simultaneously live bytes: no plan needs less.
+    pub lower_bound: u64,
+}
+
+/// A named dimension.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Unique, not empty.
+    pub name: String,
+    /// Smallest value, inclusive.
+    pub min: u64,
+    /// Largest value, inclusive; at most `i64::MAX`.
+    pub max: u64,
+    /// Who decides the value.
+    pub source: SymbolSource,
+}
+
+/// Who decides a symbol's value.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+pub enum SymbolSource {
+    /// The shape of an input: at least one input dimension is this symbol alone.
+    Input,
+    /// A step that computes a data-dependent size, by [`Step::sets`]. Until that step has run the
+    /// symbol counts as its `max`, so memory is planned for the largest size.
+    Step,
+}
+
+/// A dimension or size. Arithmetic is on `i64` and checked; see [`ExprOp`].
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[rkyv(derive(Debug))]
+pub enum Expr {
+    /// A number.
+    Const(i64),
+    /// A symbol's value.
+    Symbol(SymbolId),
+    /// An operation on two earlier expressions.
+    Binary(ExprOp, ExprId, ExprId),
+}
+
+/// An input or output of the model.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The model's name for it.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Dimensions, outermost first; the tensor is dense and row-major.
+    pub shape: Vec<ExprId>,
+    /// Where it lives. For inputs a [`Place::Input`] buffer of exactly the tensor's bytes that no
+    /// other input has; for outputs any buffer that is written, at least as large as the tensor.
+    pub buffer: BufferId,
+}
+
+/// A run of bytes.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// For people.
+    pub name: String,
+    /// Bytes.
+    pub size: ExprId,
+    /// Where the bytes come from.
+    pub place: Place,
+    /// First step that touches it or a view of it.
+    pub first_step: u32,
+    /// Last step that touches it or a view of it, inclusive. Ranges matter for
+    /// [`Place::Arena`] only; an arena buffer that is an output lives to the last step.
+    pub last_step: u32,
+}
+
+/// A function in every code image.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Symbol name, for people and profilers.
+    pub name: String,
+    /// Kernel IR text for `drupe inspect`.
+    pub source: Option<String>,
+}
+
+/// One launch of a kernel or builtin.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What runs.
+    pub op: StepOp,
+    /// The byte ranges it works on, in the order the kernel expects pointers.
+    pub args: Vec<Arg>,
+    /// Integers given to it.
+    pub dims: Vec<ExprId>,
+    /// Number of independent tasks; kernels get half-open ranges of `0..grid`. Builtins ignore it.
+    pub grid: ExprId,
+    /// Symbols whose values a builtin computes, in the builtin's order.
+    pub sets: Vec<SymbolId>,
+    /// Where in the user's model it comes from, e.g. `mobilenetv2.onnx node "Conv_0"`.
+    pub origin: String,
+    /// The model value that is complete after this step, for `drupe diff`.
+    pub result: Option<StepResult>,
+    /// Floating point or integer operations, for roofline reports.
+    pub flops: ExprId,
+    /// Bytes read and written if caches were perfect, for roofline reports.
+    pub bytes: ExprId,
+}
+
+/// A byte range of a buffer that a step works on.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct Arg {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// First byte in the buffer.
+    pub offset: ExprId,
+    /// Bytes the step may touch from there on; the range lies inside the buffer.
+    pub len: ExprId,
+    /// Whether the step writes there; false promises that it only reads.
+    pub writes: bool,
+}
+
+/// The model value a step completes.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct StepResult {
+    /// The model's name for it.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Dimensions, outermost first; dense and row-major.
+    pub shape: Vec<ExprId>,
+    /// Where it starts; live at this step.
+    pub buffer: BufferId,
+}
+
+/// A code image for one instruction set level.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// Name by which tests and people choose it, unique among images of one `arch`: `avx512`.
+    pub level: String,
+    /// Instruction set as in `std::env::consts::ARCH`: `x86_64`, `aarch64`. The calling convention
+    /// is the platform's C convention (System V or AAPCS64).
+    pub arch: String,
+    /// CPU features it needs beyond the arch's baseline, named as by `std`'s feature detection:
+    /// `avx512f`, `dotprod`.
+    pub features: Vec<String>,
+    /// Byte offset in the image of every kernel of [`Plan::kernels`].
+    pub entries: Vec<u64>,
+}
+
+impl Plan {
+    /// A plan without inputs, steps or code, to fill in.
+    pub fn empty(producer: &str, model: &str) -> Plan {
+        Plan {
+            producer: producer.into(),
+            model: model.into(),
+            symbols: Vec::new(),
+            exprs: vec![Expr::Const(0)],
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            buffers: Vec::new(),
+            kernels: Vec::new(),
+            steps: Vec::new(),
+            scratch: ExprId(0),
+            code: Vec::new(),
+            static_arena: Some(StaticArena { bytes: 0, lower_bound: 0 }),
+        }
+    }
+}

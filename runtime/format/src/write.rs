@@ -1,0 +1,134 @@
+//! The writer: lays out, checks and emits a file. The same parts give the same bytes.
+
+use std::io::{self, Write};
+
+use crate::bytes::AlignedBytes;
+use crate::container::{
+    CHECKSUM_LEN, ENTRY_LEN, FLAG_OPTIONAL, FORMAT_VERSION, HEADER_LEN, MAGIC, MAX_ALIGNMENT, Section, SectionKind,
+    checksum,
+};
+use crate::error::FormatError;
+use crate::plan::Plan;
+use crate::read::access_plan;
+use crate::verify::{SectionSizes, verify_plan};
+
+/// What goes into an artifact.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The constants section; tensors at the offsets their buffers give.
+    pub constants: &'a [u8],
+    /// The code images, in the order of [`Plan::code`].
+    pub code: &'a [&'a [u8]],
+    /// Sections of kinds this version does not know.
+    pub extra: &'a [Extra<'a>],
+}
+
+/// A section that runtimes of this version ignore.
+#[derive(Clone, Copy, Debug)]
+pub struct Extra<'a> {
+    /// A number above those of [`SectionKind`]'s named kinds.
+    pub kind: u32,
+    /// A power of two up to 64 KiB.
+    pub alignment: u64,
+    /// The contents.
+    pub bytes: &'a [u8],
+}
+
+/// The artifact as bytes.
+///
+/// # Errors
+/// What a reader would find: the plan is verified first.
+pub fn write(parts: &Parts) -> Result<Vec<u8>, FormatError> {
+    let mut file = Vec::new();
+    encode(parts)?.emit(&mut file).expect("writing to a vector cannot fail");
+    Ok(file)
+}
+
+/// Writes the artifact to a file or socket without a second copy of the constants.
+///
+/// # Errors
+/// Those of the sink, and as `InvalidData` those of [`write`].
+pub fn write_to(parts: &Parts, sink: &mut dyn Write) -> io::Result<()> {
+    let encoded = encode(parts).map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault))?;
+    encoded.emit(sink)
+}
+
+/// A file about to be emitted: head, then each section with its bytes.
+struct Encoded<'a> {
+    head: Vec<u8>,
+    plan: AlignedBytes,
+    sections: Vec<(Section, Option<&'a [u8]>)>,
+}
+
+fn encode<'a>(parts: &Parts<'a>) -> Result<Encoded<'a>, FormatError> {
+    let too_large = |reason: String| FormatError::PlanTooLarge { reason };
+    let plan = rkyv::to_bytes::<rkyv::rancor::Error>(parts.plan).map_err(|error| too_large(error.to_string()))?;
+    let plan = AlignedBytes::copy_of(&plan).map_err(|error| too_large(error.to_string()))?;
+    if parts.plan.code.len() != parts.code.len() {
+        return Err(FormatError::CodeCount { plan: parts.plan.code.len(), file: parts.code.len() });
+    }
+    let code_sizes: Vec<u64> = parts.code.iter().map(|image| image.len() as u64).collect();
+    let sizes = SectionSizes { constants: parts.constants.len() as u64, code: &code_sizes };
+    verify_plan(access_plan(&plan)?, &sizes)?;
+
+    let count = 2 + parts.code.len() + parts.extra.len();
+    let mut end = (HEADER_LEN + count * ENTRY_LEN + CHECKSUM_LEN) as u64;
+    let mut sections = Vec::with_capacity(count);
+    let mut add = |kind: SectionKind, flags, alignment: u64, bytes: &[u8], kept| {
+        let offset = end.next_multiple_of(alignment);
+        end = offset + bytes.len() as u64;
+        let len = bytes.len() as u64;
+        let checksum = checksum(bytes);
+        sections.push((Section { kind, flags, offset, len, alignment, checksum }, kept));
+    };
+    add(SectionKind::Plan, 0, SectionKind::Plan.alignment(), &plan, None);
+    let constants = SectionKind::Constants;
+    add(constants, 0, constants.alignment(), parts.constants, Some(parts.constants));
+    for &image in parts.code {
+        add(SectionKind::Code, 0, SectionKind::Code.alignment(), image, Some(image));
+    }
+    for (index, extra) in parts.extra.iter().enumerate() {
+        let Extra { kind, alignment, bytes } = *extra;
+        let kind = SectionKind::from_code(kind);
+        if !matches!(kind, SectionKind::Other(_)) {
+            return Err(FormatError::SectionUnique { kind, count: 2 });
+        }
+        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
+            let index = 2 + parts.code.len() + index;
+            let (min, max) = (1, MAX_ALIGNMENT);
+            return Err(FormatError::SectionAlignment { index, kind, alignment, min, max });
+        }
+        add(kind, FLAG_OPTIONAL, alignment, bytes, Some(bytes));
+    }
+    Ok(Encoded { head: head(&sections, end), plan, sections })
+}
+
+fn head(sections: &[(Section, Option<&[u8]>)], file_len: u64) -> Vec<u8> {
+    let mut head = Vec::new();
+    head.extend(MAGIC);
+    head.extend(FORMAT_VERSION.to_le_bytes());
+    head.extend((sections.len() as u32).to_le_bytes());
+    head.extend(0_u32.to_le_bytes());
+    head.extend(file_len.to_le_bytes());
+    for (section, _) in sections {
+        head.extend(section.encode());
+    }
+    head.extend(checksum(&head).to_le_bytes());
+    head
+}
+
+impl Encoded<'_> {
+    fn emit(&self, sink: &mut dyn Write) -> io::Result<()> {
+        const ZEROS: [u8; MAX_ALIGNMENT as usize] = [0; MAX_ALIGNMENT as usize];
+        sink.write_all(&self.head)?;
+        let mut end = self.head.len() as u64;
+        for (section, bytes) in &self.sections {
+            sink.write_all(&ZEROS[..(section.offset - end) as usize])?;
+            sink.write_all(bytes.unwrap_or(&self.plan))?;
+            end = section.end();
+        }
+        Ok(())
+    }
+}

@@ -73,7 +73,9 @@ def build(folder, onnx_path):
     sequence = graph.node("Unsqueeze", graph.node("Gather", shape, constant(1, np.int64), axis=0), integers(0))
     positions = graph.weight("embeddings.position_ids", np.arange(512, dtype=np.int64)[None])
     positions = graph.node("Slice", positions, integers(0), sequence, integers(1), integers(1))
-    x = graph.node("Add", embedding("word_embeddings", "input_ids"), embedding("token_type_embeddings", "token_type_ids"))
+    x = graph.node(
+        "Add", embedding("word_embeddings", "input_ids"), embedding("token_type_embeddings", "token_type_ids")
+    )
     x = layer_norm(graph.node("Add", x, embedding("position_embeddings", positions)), "embeddings.LayerNorm")
 
     # 0 where a token is real, the most negative float where it is padding: [batch, 1, 1, sequence].

@@ -171,7 +171,9 @@ TRAINED = [
         "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec",
         "Apache-2.0",
         "22.05 kHz mono in -1..1, windows of 43844 samples",
-        lambda: {"serving_default_input_2:0": sample.harmonic_sound([220.0, 277.2, 329.6], 43844, 22050)[None, :, None]},
+        lambda: {
+            "serving_default_input_2:0": sample.harmonic_sound([220.0, 277.2, 329.6], 43844, 22050)[None, :, None]
+        },
     ),
     Model(
         "magika",

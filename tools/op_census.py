@@ -91,8 +91,11 @@ def print_model(path, out):
     stored = Counter(dtype_name(tensor.data_type) for tensor in model.graph.initializer)
     opsets = ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)
     print(f"## {path}", file=out)
-    print(f"opset {opsets}; ir {model.ir_version}; by {model.producer_name or '?'} {model.producer_version}; "
-          f"{sum(counts.values())} nodes; initializers: {summarise(stored)}", file=out)
+    print(
+        f"opset {opsets}; ir {model.ir_version}; by {model.producer_name or '?'} {model.producer_version}; "
+        f"{sum(counts.values())} nodes; initializers: {summarise(stored)}",
+        file=out,
+    )
     for value in model.graph.input:
         if value.name not in weights:
             print(f"  input  {value_text(value)}", file=out)

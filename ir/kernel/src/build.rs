@@ -2,6 +2,7 @@
 
 use crate::{Access, Block, BufferParam, Inst, Kernel, Local, Loop, Place, Type, Value};
 use drupe_ir::{BinaryOp, DType, FoldOp, UnaryOp};
+use std::collections::BTreeMap;
 
 /// Builds a [`Kernel`] from the outside in. Constants are made once per block; integer arithmetic on known
 /// numbers is done while building.
@@ -10,8 +11,13 @@ pub struct KernelBuilder {
     kernel: Kernel,
     /// The blocks being built, innermost last.
     open: Vec<Block>,
-    /// Known i64 scalars, with the depth of the block they were made in.
-    ints: Vec<(Value, i64)>,
+    /// Integer constants and dimensions: at the head of the kernel, so that one serves every block.
+    head: Vec<Inst>,
+    /// The i64 constants made so far, both ways.
+    ints: BTreeMap<i64, Value>,
+    known: BTreeMap<Value, i64>,
+    /// The dimensions read so far.
+    dims: BTreeMap<usize, Value>,
 }
 
 impl KernelBuilder {
@@ -26,7 +32,14 @@ impl KernelBuilder {
             body: Block::default(),
             types: vec![Type::scalar(DType::I64)],
         };
-        KernelBuilder { kernel, open: vec![Block::default()], ints: Vec::new() }
+        KernelBuilder {
+            kernel,
+            open: vec![Block::default()],
+            head: Vec::new(),
+            ints: BTreeMap::new(),
+            known: BTreeMap::new(),
+            dims: BTreeMap::new(),
+        }
     }
 
     /// Adds a buffer parameter and gives its number.
@@ -44,6 +57,7 @@ impl KernelBuilder {
     /// The finished kernel.
     pub fn finish(mut self) -> Kernel {
         self.kernel.body = self.open.pop().expect("the outermost block is open");
+        self.kernel.body.insts.splice(0..0, self.head);
         self.kernel
     }
 
@@ -74,18 +88,18 @@ impl KernelBuilder {
 
     /// The number that an i64 scalar is known to be.
     pub fn known(&self, value: Value) -> Option<i64> {
-        self.ints.iter().find(|(known, _)| *known == value).map(|(_, number)| *number)
+        self.known.get(&value).copied()
     }
 
     /// An i64 constant.
     pub fn int(&mut self, value: i64) -> Value {
-        if let Some((known, _)) = self.ints.iter().find(|(_, number)| *number == value) {
+        if let Some(known) = self.ints.get(&value) {
             return *known;
         }
         let out = self.value(Type::scalar(DType::I64));
-        // At the head of the kernel, so that one serves every block.
-        self.open[0].insts.insert(0, Inst::Int { out, value });
-        self.ints.push((out, value));
+        self.head.push(Inst::Int { out, value });
+        self.ints.insert(value, out);
+        self.known.insert(out, value);
         out
     }
 
@@ -112,8 +126,14 @@ impl KernelBuilder {
 
     /// Dimension argument `index`.
     pub fn dim(&mut self, index: usize) -> Value {
+        if let Some(known) = self.dims.get(&index) {
+            return *known;
+        }
         self.kernel.dims = self.kernel.dims.max(index + 1);
-        self.define(Type::scalar(DType::I64), |out| Inst::Dim { out, index })
+        let out = self.value(Type::scalar(DType::I64));
+        self.head.push(Inst::Dim { out, index });
+        self.dims.insert(index, out);
+        out
     }
 
     /// An operation on one value. Those a CPU has no instruction for are expanded here, for `f32` and `f64`,

@@ -263,6 +263,12 @@ impl Body {
         &self.operand_dtypes
     }
 
+    /// Adds an operand of element type `dtype` and gives its number.
+    pub fn add_operand(&mut self, dtype: DType) -> usize {
+        self.operand_dtypes.push(dtype);
+        self.operand_dtypes.len() - 1
+    }
+
     /// Adds `node`, or finds it: equal nodes get equal ids. Folds a few index identities (`x + 0`, `x * 1`,
     /// arithmetic on known integers) so that fused bodies stay small.
     pub fn add(&mut self, node: Scalar) -> ScalarId {

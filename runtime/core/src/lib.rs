@@ -1,1 +1,62 @@
+//! The runtime: maps an artifact into the process, verifies it, binds it to input shapes, runs it.
 //!
+//! # Example
+//! ```no_run
+//! use drupe_runtime::{Options, Program, Session, Tensor};
+//! let program = Program::open("mobilenetv2.drupe")?;
+//! let mut session = Session::new(&program, Options { threads: 2, ..Options::default() })?;
+//! let image = Tensor::from_slice(&[1, 3, 224, 224], &vec![0.0_f32; 3 * 224 * 224])?;
+//! let outputs = session.run(&[("image", image.view())])?;
+//! let scores: &[f32] = outputs[0].1.as_slice()?;
+//! # Ok::<(), drupe_runtime::Error>(())
+//! ```
+//!
+//! # How it works
+//! [`Program`] is the file: mapped, checked by `drupe-format`, with the best code image for this
+//! CPU mapped executable. It is shared and never changes. [`Session`] is one user of it: the
+//! arena, the output memory and the threads. The first run with new input shapes *binds*: it
+//! reads the symbols off the shapes, evaluates sizes, plans the arena (unless the compiler baked
+//! it) and resolves every step's addresses; later runs only add base addresses and go.
+//!
+//! # The kernel interface
+//! `extern "C" fn(buffers: *const *mut u8, dims: *const i64, scratch: *mut u8, begin: i64, end: i64)`:
+//! `buffers` are the addresses of the step's arguments, `dims` its integers, `scratch` memory of
+//! this thread alone (64-byte aligned, contents arbitrary), and `begin..end` the tasks of the
+//! step's grid to do. The arena, the constants and the session's outputs are 64-byte aligned; a
+//! caller's tensors are aligned to their element only. A kernel must be a leaf: it calls nothing
+//! and unwinds nothing.
+//!
+//! # Trust
+//! An artifact is code, like a shared library: it is verified against damage and against
+//! contradictions (which give errors, never a crash), but its kernels do what they were compiled
+//! to do. Open artifacts only from where you would load a library. A mapped file must not be
+//! changed while a program has it open; replace files by renaming.
+//!
+//! # Invariants
+//! - Nothing here depends on the compiler, and nothing is parsed, packed or compiled at load.
+//! - Weights are mapped, never copied; code is never writable and executable at once.
+//! - Addresses a kernel gets lie inside live memory of the declared length.
+//! - A run after the first with the same shapes allocates nothing but the results it returns.
+
+mod bind;
+mod builtins;
+mod code;
+mod cpu;
+mod error;
+mod execute;
+mod memory;
+mod observe;
+mod pool;
+mod program;
+mod session;
+mod tensor;
+
+pub use drupe_format::{DType, Verify};
+pub use error::{BuiltinFault, Error};
+pub use memory::MemoryUse;
+pub use observe::{StepReport, StepValue};
+pub use program::{LoadOptions, Program};
+pub use session::{Options, OutputView, Session};
+pub use tensor::{Element, Tensor, TensorError, TensorView};
+
+pub use cpu::has_feature;

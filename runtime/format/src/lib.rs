@@ -49,10 +49,12 @@ pub mod plan;
 mod arena;
 mod bytes;
 mod container;
+mod describe;
 mod dtype;
 mod error;
 mod expr;
 mod layout;
+mod linear;
 mod read;
 mod verify;
 mod write;
@@ -62,10 +64,12 @@ pub use bytes::{AlignedBytes, OutOfMemory};
 pub use container::{
     CODE_ALIGNMENT, CONSTANTS_ALIGNMENT, FORMAT_VERSION, MAGIC, Section, SectionKind, TENSOR_ALIGNMENT,
 };
+pub use describe::{describe_expr, describe_shape};
 pub use dtype::DType;
 pub use error::{At, FormatError, PlanError};
 pub use expr::{ExprBuilder, ExprFault, ExprOp, evaluate};
 pub use layout::{Base, Layout, Location};
+pub use linear::{Linear, linear_forms};
 pub use plan::Plan;
 pub use read::{Artifact, Verify};
 pub use verify::{SectionSizes, verify_plan};

@@ -113,7 +113,8 @@ pub struct Symbol {
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
 pub enum SymbolSource {
-    /// The shape of an input: at least one input dimension is this symbol alone.
+    /// The shape of an input: at least one input dimension is this symbol times a positive number
+    /// plus a number (see [`crate::linear_forms`]).
     Input,
     /// A step that computes a data-dependent size, by [`Step::sets`]. Until that step has run the
     /// symbol counts as its `max`, so memory is planned for the largest size.
@@ -229,8 +230,8 @@ pub struct Code {
     /// Instruction set as in `std::env::consts::ARCH`: `x86_64`, `aarch64`. The calling convention
     /// is the platform's C convention (System V or AAPCS64).
     pub arch: String,
-    /// CPU features it needs beyond the arch's baseline, named as by `std`'s feature detection:
-    /// `avx512f`, `dotprod`.
+    /// CPU features it needs beyond the arch's baseline, named as by LLVM (without sign):
+    /// `avx512f`, `dotprod`, `fullfp16`. A runtime takes a name it does not know as missing.
     pub features: Vec<String>,
     /// Byte offset in the image of every kernel of [`Plan::kernels`].
     pub entries: Vec<u64>,

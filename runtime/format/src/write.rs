@@ -121,7 +121,7 @@ fn head(sections: &[(Section, Option<&[u8]>)], file_len: u64) -> Vec<u8> {
 
 impl Encoded<'_> {
     fn emit(&self, sink: &mut dyn Write) -> io::Result<()> {
-        const ZEROS: [u8; MAX_ALIGNMENT as usize] = [0; MAX_ALIGNMENT as usize];
+        static ZEROS: [u8; MAX_ALIGNMENT as usize] = [0; MAX_ALIGNMENT as usize];
         sink.write_all(&self.head)?;
         let mut end = self.head.len() as u64;
         for (section, bytes) in &self.sections {

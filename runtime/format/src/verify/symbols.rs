@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{check_exprs, check_index};
 use crate::error::{At, PlanError};
+use crate::linear::linear_forms;
 use crate::plan::{ArchivedExpr, ArchivedPlace, ArchivedPlan, ArchivedPort, ArchivedSymbolSource};
 
 /// Operands are earlier entries and symbols exist, so that one pass in order evaluates all.
@@ -63,10 +64,11 @@ fn verify_port<'a>(
 
 /// Names are unique, ranges make sense, and each symbol is decided where its source says.
 pub(super) fn verify_symbols(plan: &ArchivedPlan) -> Result<(), PlanError> {
+    let forms = linear_forms(plan);
     let mut in_inputs = vec![0; plan.symbols.len()];
     for dim in plan.inputs.iter().flat_map(|port| port.shape.iter()) {
-        if let ArchivedExpr::Symbol(symbol) = &plan.exprs[dim.index()] {
-            in_inputs[symbol.index()] += 1;
+        if let Some(linear) = &forms[dim.index()] {
+            in_inputs[linear.symbol] += 1;
         }
     }
     let mut in_steps = vec![0; plan.symbols.len()];

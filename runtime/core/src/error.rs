@@ -1,0 +1,230 @@
+//! What can go wrong between a file and a result. Messages say what, where, and the way out.
+
+use std::path::PathBuf;
+
+use drupe_format::{DType, FormatError, OutOfMemory, PlanError};
+
+use crate::tensor::TensorError;
+
+/// Why a program could not be opened, bound or run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be opened or mapped.
+    #[error("cannot map {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The bytes are no usable artifact.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The plan does not work out for these sizes.
+    #[error("{0}; the input shapes do not fit the model, or the artifact is wrong: compile it again")]
+    Plan(#[from] PlanError),
+    /// No code image runs on this CPU.
+    #[error("no code in the artifact runs on this {arch} CPU (it has {images:?}); compile the model for this device")]
+    NoCode {
+        /// This CPU's architecture.
+        arch: &'static str,
+        /// `arch/level` of every image in the artifact.
+        images: Vec<String>,
+    },
+    /// The forced level is not in the artifact.
+    #[error("the artifact has no {arch} code of level {level:?}, only {images:?}; choose one of them")]
+    NoSuchLevel {
+        /// This CPU's architecture.
+        arch: &'static str,
+        /// The level asked for.
+        level: String,
+        /// `arch/level` of every image in the artifact.
+        images: Vec<String>,
+    },
+    /// The forced level needs what this CPU lacks.
+    #[error("code of level {level:?} needs the CPU feature {feature:?}, which this CPU lacks; choose another level")]
+    MissingFeature {
+        /// The level asked for.
+        level: String,
+        /// The first feature missing.
+        feature: String,
+    },
+    /// The system refuses to map code executable.
+    #[error("cannot map code executable: {source}; where the system forbids it, link the model as a library instead")]
+    MapCode {
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The artifact uses a builtin that this runtime lacks, or not as it is meant.
+    #[error("plan step {step} uses builtin {name:?}: {fault}; use the runtime of the compiler's version")]
+    Builtin {
+        /// The step.
+        step: usize,
+        /// The builtin.
+        name: String,
+        /// What is wrong.
+        fault: BuiltinFault,
+    },
+    /// Memory is short.
+    #[error("{0}; use smaller inputs")]
+    OutOfMemory(#[from] OutOfMemory),
+    /// The session's limit is too low for these shapes.
+    #[error("these input shapes need {need} bytes, the session's limit is {limit}; raise it or use smaller inputs")]
+    MemoryLimit {
+        /// Bytes of arena, outputs and scratch.
+        need: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// An input that the model does not have.
+    #[error("the model has no input {name:?}; its inputs are {expected:?}")]
+    UnknownInput {
+        /// The name given.
+        name: String,
+        /// The names there are.
+        expected: Vec<String>,
+    },
+    /// An output that the model does not have.
+    #[error("the model has no output {name:?}; its outputs are {expected:?}")]
+    UnknownOutput {
+        /// The name given.
+        name: String,
+        /// The names there are.
+        expected: Vec<String>,
+    },
+    /// The same name twice.
+    #[error("{name:?} is given twice; give it once")]
+    Repeated {
+        /// The name.
+        name: String,
+    },
+    /// An input that was not given.
+    #[error("input {name:?} ({dtype}{shape}) is missing; give it")]
+    MissingInput {
+        /// Its name.
+        name: String,
+        /// Its element type.
+        dtype: DType,
+        /// Its shape, as the model has it.
+        shape: String,
+    },
+    /// An input of another element type.
+    #[error("input {name:?} must be {expected}, got {found}; convert it")]
+    InputType {
+        /// Its name.
+        name: String,
+        /// Element type in the model.
+        expected: DType,
+        /// Element type given.
+        found: DType,
+    },
+    /// An input of another rank.
+    #[error("input {name:?} must have shape {expected}, got {found:?}; give {rank} dimensions")]
+    InputRank {
+        /// Its name.
+        name: String,
+        /// Its shape, as the model has it.
+        expected: String,
+        /// Dimensions in the model.
+        rank: usize,
+        /// Shape given.
+        found: Vec<usize>,
+    },
+    /// An input dimension of another size.
+    #[error("input {name:?} must have shape {expected}, got {found:?}: dimension {axis} must be {size}")]
+    InputDim {
+        /// Its name.
+        name: String,
+        /// Its shape, as the model has it.
+        expected: String,
+        /// Shape given.
+        found: Vec<usize>,
+        /// The dimension.
+        axis: usize,
+        /// Its size.
+        size: i64,
+    },
+    /// A symbol outside its range.
+    #[error("{symbol} is {found}, must be in {min}..={max}; change the input's shape or compile with a wider range")]
+    SymbolRange {
+        /// The symbol.
+        symbol: String,
+        /// Smallest value.
+        min: u64,
+        /// Largest value.
+        max: u64,
+        /// Value found.
+        found: i64,
+    },
+    /// An input whose address does not fit its element type.
+    #[error("input {name:?} lies at an address that is not a multiple of {alignment}; align it to its elements")]
+    InputAlignment {
+        /// Its name.
+        name: String,
+        /// Bytes.
+        alignment: usize,
+    },
+    /// A caller's output memory is too small.
+    #[error("output {name:?} has {need} bytes, its memory only {found}; give more")]
+    OutputSize {
+        /// Its name.
+        name: String,
+        /// Bytes of the tensor.
+        need: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// A tensor is not what it was taken for.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+/// What is wrong with a builtin's use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuiltinFault {
+    /// This runtime has none of that name.
+    #[error("unknown to this runtime")]
+    Unknown,
+    /// Another number of something than the builtin takes.
+    #[error("has {found} {what}, takes {expected}")]
+    Count {
+        /// What is counted.
+        what: &'static str,
+        /// In the plan.
+        found: usize,
+        /// By the builtin's definition.
+        expected: usize,
+    },
+    /// An argument read where the builtin writes, or the reverse.
+    #[error("argument {index} is declared with the wrong access")]
+    Access {
+        /// The argument.
+        index: usize,
+    },
+    /// An attribute or dimension out of range.
+    #[error("{what} {value} is out of range")]
+    Value {
+        /// What it is.
+        what: &'static str,
+        /// Its value.
+        value: i64,
+    },
+    /// An argument has too few bytes for the dimensions.
+    #[error("argument {index} has {found} bytes, needs {need}")]
+    Size {
+        /// The argument.
+        index: usize,
+        /// Bytes it has.
+        found: usize,
+        /// Bytes it needs.
+        need: usize,
+    },
+    /// A written argument shares bytes with another.
+    #[error("arguments {first} and {second} overlap")]
+    Overlap {
+        /// An argument.
+        first: usize,
+        /// Another.
+        second: usize,
+    },
+}

@@ -1,0 +1,370 @@
+//! A binding: a session's memory for one set of symbol values, and the loop over the steps.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use drupe_format::plan::{ArchivedPlan, ArchivedPort, ArchivedStep, ArchivedStepOp};
+use drupe_format::{AlignedBytes, Base, DType, Layout, Location};
+
+use crate::bind::check_range;
+use crate::builtins::{Argument, Call, Prepared};
+use crate::code::Kernel;
+use crate::error::{BuiltinFault, Error};
+use crate::memory::{Memory, MemoryUse};
+use crate::observe::{StepReport, StepValue};
+use crate::pool::Pool;
+use crate::program::Program;
+use crate::tensor::TensorView;
+
+/// Receives a report after each step.
+pub(crate) type Observer<'a> = &'a mut dyn FnMut(StepReport<'_>);
+
+/// Scratch of different threads never shares a cache line, nor a line with its neighbour.
+const SCRATCH_ALIGNMENT: u64 = 128;
+
+/// Everything resolved for one set of symbol values.
+pub(crate) struct Binding {
+    /// The values the inputs gave, with the largest for symbols that steps set.
+    bound: Vec<i64>,
+    /// The values now, after steps have set some.
+    current: Vec<i64>,
+    layout: Layout,
+    arena: Memory,
+    scratch: Memory,
+    scratch_stride: u64,
+    outputs: Vec<Memory>,
+    /// Copies of those outputs that are inputs passed through: the caller's memory may go.
+    copies: Vec<Option<AlignedBytes>>,
+    output_shapes: Vec<Vec<usize>>,
+    launches: Vec<Launch>,
+    arguments: Vec<Location>,
+    dims: Vec<i64>,
+    bases: Bases,
+    /// The addresses of `arguments` in the current run.
+    pointers: Vec<*mut u8>,
+    threads: usize,
+}
+
+// Safety: the pointers are to the binding's own memory, or are replaced before they are used.
+unsafe impl Send for Binding {}
+
+struct Launch {
+    kernel: Option<Kernel>,
+    grid: i64,
+    arguments: Range<usize>,
+    dims: Range<usize>,
+}
+
+/// The address of every [`Base`] in the current run.
+#[derive(Default)]
+struct Bases {
+    arena: Option<*mut u8>,
+    constants: Option<*mut u8>,
+    inputs: Vec<*mut u8>,
+    outputs: Vec<*mut u8>,
+}
+
+impl Bases {
+    fn address(&self, location: &Location) -> *mut u8 {
+        let base = match location.base {
+            Base::Arena => self.arena.unwrap_or_default(),
+            Base::Constants => self.constants.unwrap_or_default(),
+            Base::Input(index) => self.inputs[index],
+            Base::Output(slot) => self.outputs[slot],
+        };
+        base.wrapping_add(location.offset as usize)
+    }
+}
+
+impl Binding {
+    pub(crate) fn new(
+        program: &Program,
+        bound: Vec<i64>,
+        threads: usize,
+        memory_limit: Option<u64>,
+    ) -> Result<Binding, Error> {
+        let plan = program.plan();
+        let layout = Layout::new(plan, &bound)?;
+        let scratch_stride = layout.scratch_bytes().next_multiple_of(SCRATCH_ALIGNMENT);
+        let scratch_bytes = scratch_stride.saturating_mul(threads as u64);
+        let output_bytes = layout.output_sizes().iter().fold(0_u64, |sum, &size| sum.saturating_add(size));
+        let need = layout.arena_bytes().saturating_add(scratch_bytes).saturating_add(output_bytes);
+        if let Some(limit) = memory_limit.filter(|&limit| need > limit) {
+            return Err(Error::MemoryLimit { need, limit });
+        }
+        let outputs = layout.output_sizes().iter().map(|&size| Memory::zeroed(size));
+        let mut binding = Binding {
+            current: bound.clone(),
+            bound,
+            arena: Memory::zeroed(layout.arena_bytes())?,
+            scratch: Memory::zeroed(scratch_bytes)?,
+            scratch_stride,
+            outputs: outputs.collect::<Result<_, _>>()?,
+            copies: Vec::new(),
+            output_shapes: Vec::new(),
+            launches: Vec::new(),
+            arguments: Vec::new(),
+            dims: Vec::new(),
+            bases: Bases::default(),
+            pointers: Vec::new(),
+            layout,
+            threads,
+        };
+        binding.resolve(program);
+        Ok(binding)
+    }
+
+    pub(crate) fn bound_symbols(&self) -> &[i64] {
+        &self.bound
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) fn output_shapes(&self) -> &[Vec<usize>] {
+        &self.output_shapes
+    }
+
+    pub(crate) fn memory(&self) -> MemoryUse {
+        MemoryUse {
+            arena: self.layout.arena_bytes(),
+            arena_lower_bound: self.layout.arena_lower_bound(),
+            outputs: self.layout.output_sizes().iter().sum(),
+            scratch: self.scratch_stride * self.threads as u64,
+            ..MemoryUse::default()
+        }
+    }
+
+    /// The tensor of an output after a run.
+    pub(crate) fn output(&self, index: usize, port: &ArchivedPort) -> TensorView<'_> {
+        let shape = &self.output_shapes[index];
+        let bytes = match self.copies.get(index) {
+            Some(Some(copy)) => copy,
+            Some(None) | None => self.tensor_bytes(&self.layout.location(&port.buffer), port.dtype, shape),
+        };
+        TensorView::new(port.dtype, shape, bytes).expect("the layout has checked the size")
+    }
+
+    /// Runs all steps in order.
+    pub(crate) fn run(
+        &mut self,
+        program: &Program,
+        builtins: &[Option<Prepared>],
+        pool: &mut Pool,
+        inputs: &[TensorView],
+        direct: &[(usize, *mut u8)],
+        mut observer: Option<Observer<'_>>,
+    ) -> Result<(), Error> {
+        let plan = program.plan();
+        self.set_bases(program, inputs, direct);
+        if self.current != self.bound {
+            self.current.clone_from(&self.bound);
+            self.revalue(program)?;
+        }
+        self.set_pointers();
+        for (index, step) in plan.steps.iter().enumerate() {
+            let started = observer.as_ref().map(|_| Instant::now());
+            match &builtins[index] {
+                None => self.run_kernel(index, pool),
+                Some(prepared) => self.run_builtin(program, index, step, prepared)?,
+            }
+            if let (Some(observer), Some(started)) = (&mut observer, started) {
+                let elapsed = started.elapsed();
+                let shape = step.result.as_ref().map(|result| self.layout.shape(&result.shape));
+                let result = step.result.as_ref().zip(shape.as_ref()).map(|(result, shape)| {
+                    let location = self.layout.location(&result.buffer);
+                    let bytes = self.tensor_bytes(&location, result.dtype, shape);
+                    let tensor = TensorView::new(result.dtype, shape, bytes).expect("checked by the layout");
+                    StepValue { name: &result.name, tensor }
+                });
+                observer(StepReport {
+                    index,
+                    name: step_name(plan, step),
+                    origin: &step.origin,
+                    elapsed,
+                    grid: self.launches[index].grid,
+                    flops: self.layout.value(&step.flops),
+                    bytes: self.layout.value(&step.bytes),
+                    result,
+                });
+            }
+        }
+        self.copy_passed_inputs(plan)
+    }
+
+    fn run_kernel(&mut self, index: usize, pool: &mut Pool) {
+        let launch = &self.launches[index];
+        let Some(kernel) = launch.kernel else {
+            return;
+        };
+        let call = KernelCall {
+            kernel,
+            buffers: self.pointers[launch.arguments.clone()].as_ptr(),
+            dims: self.dims[launch.dims.clone()].as_ptr(),
+            scratch: self.scratch.start(),
+            scratch_stride: self.scratch_stride as usize,
+        };
+        // Safety: the layout has checked that arguments and scratch lie inside live memory, and
+        // the pool gives each worker index to one thread at a time.
+        pool.run(launch.grid, &|worker, begin, end| unsafe { call.run(worker, begin, end) });
+    }
+
+    fn run_builtin(
+        &mut self,
+        program: &Program,
+        index: usize,
+        step: &ArchivedStep,
+        prepared: &Prepared,
+    ) -> Result<(), Error> {
+        let plan = program.plan();
+        let fault = |fault| Error::Builtin { step: index, name: prepared.builtin.name.into(), fault };
+        let launch = &self.launches[index];
+        let ranges: Vec<(*mut u8, usize, bool)> = launch
+            .arguments
+            .clone()
+            .zip(step.args.iter())
+            .map(|(at, arg)| (self.pointers[at], self.arguments[at].size as usize, arg.writes))
+            .collect();
+        check_overlap(&ranges).map_err(fault)?;
+        let mut sets = vec![0; step.sets.len()];
+        let args = ranges.into_iter().map(|(start, len, writes)| {
+            if writes {
+                // Safety: live memory by the layout's checks; no other argument overlaps it.
+                Argument::Write(unsafe { std::slice::from_raw_parts_mut(start, len) })
+            } else {
+                // Safety: live memory by the layout's checks; nothing writes it meanwhile.
+                Argument::Read(unsafe { std::slice::from_raw_parts(start, len) })
+            }
+        });
+        let mut call = Call {
+            ints: &prepared.ints,
+            floats: &prepared.floats,
+            dims: &self.dims[launch.dims.clone()],
+            args: args.collect(),
+            sets: &mut sets,
+        };
+        (prepared.builtin.run)(&mut call).map_err(fault)?;
+        if !sets.is_empty() {
+            for (symbol, value) in step.sets.iter().zip(sets) {
+                check_range(plan, symbol.index(), value)?;
+                self.current[symbol.index()] = value;
+            }
+            self.revalue(program)?;
+            self.set_pointers();
+        }
+        Ok(())
+    }
+
+    /// Takes over `current` into sizes and addresses.
+    fn revalue(&mut self, program: &Program) -> Result<(), Error> {
+        self.layout.revalue(program.plan(), &self.current)?;
+        self.resolve(program);
+        Ok(())
+    }
+
+    /// Resolves steps and outputs by the layout.
+    fn resolve(&mut self, program: &Program) {
+        let plan = program.plan();
+        let layout = &self.layout;
+        self.launches.clear();
+        self.arguments.clear();
+        self.dims.clear();
+        for step in plan.steps.iter() {
+            let (first_argument, first_dim) = (self.arguments.len(), self.dims.len());
+            self.arguments.extend(step.args.iter().map(|arg| layout.argument(arg)));
+            self.dims.extend(step.dims.iter().map(|dim| layout.value(dim)));
+            let kernel = match &step.op {
+                ArchivedStepOp::Kernel(kernel) => program.kernel(kernel.index()),
+                ArchivedStepOp::Builtin { .. } => None,
+            };
+            self.launches.push(Launch {
+                kernel,
+                grid: layout.value(&step.grid),
+                arguments: first_argument..self.arguments.len(),
+                dims: first_dim..self.dims.len(),
+            });
+        }
+        self.output_shapes = plan.outputs.iter().map(|port| layout.shape(&port.shape)).collect();
+    }
+
+    fn set_bases(&mut self, program: &Program, inputs: &[TensorView], direct: &[(usize, *mut u8)]) {
+        self.bases.arena = Some(self.arena.start());
+        self.bases.constants = Some(program.constants().as_ptr().cast_mut());
+        self.bases.inputs = inputs.iter().map(|view| view.bytes().as_ptr().cast_mut()).collect();
+        self.bases.outputs = self.outputs.iter_mut().map(Memory::start).collect();
+        for &(slot, address) in direct {
+            self.bases.outputs[slot] = address;
+        }
+    }
+
+    fn set_pointers(&mut self) {
+        self.pointers.clear();
+        self.pointers.extend(self.arguments.iter().map(|location| self.bases.address(location)));
+    }
+
+    /// The bytes of a tensor at a location the layout has checked to hold it.
+    fn tensor_bytes(&self, location: &Location, dtype: DType, shape: &[usize]) -> &[u8] {
+        let len = shape.iter().product::<usize>() * dtype.size();
+        // Safety: the location lies inside memory that lives at least as long as `self`, or, for
+        // inputs and the caller's outputs, as the call during which the bytes are used; no step
+        // is running.
+        unsafe { std::slice::from_raw_parts(self.bases.address(location), len) }
+    }
+
+    fn copy_passed_inputs(&mut self, plan: &ArchivedPlan) -> Result<(), Error> {
+        let mut copies = Vec::with_capacity(plan.outputs.len());
+        for (index, port) in plan.outputs.iter().enumerate() {
+            let location = self.layout.location(&port.buffer);
+            let passed = matches!(location.base, Base::Input(_));
+            let bytes = || self.tensor_bytes(&location, port.dtype, &self.output_shapes[index]);
+            copies.push(if passed { Some(AlignedBytes::copy_of(bytes())?) } else { None });
+        }
+        self.copies = copies;
+        Ok(())
+    }
+}
+
+/// A kernel with its arguments, to be called from several threads.
+struct KernelCall {
+    kernel: Kernel,
+    buffers: *const *mut u8,
+    dims: *const i64,
+    scratch: *mut u8,
+    scratch_stride: usize,
+}
+
+// Safety: the pointers are to memory that outlives the step; threads write disjoint tasks.
+unsafe impl Sync for KernelCall {}
+
+impl KernelCall {
+    /// # Safety
+    /// The pointers are to what the kernel expects, and `worker` is used by one thread at a time.
+    unsafe fn run(&self, worker: usize, begin: i64, end: i64) {
+        // Safety: scratch has a stride for each worker; the rest by this function's contract and
+        // by the trust in the artifact that the crate's documentation asks for.
+        unsafe {
+            let scratch = self.scratch.add(worker * self.scratch_stride);
+            (self.kernel)(self.buffers, self.dims, scratch, begin, end);
+        }
+    }
+}
+
+fn check_overlap(ranges: &[(*mut u8, usize, bool)]) -> Result<(), BuiltinFault> {
+    for (first, &(a, a_len, a_writes)) in ranges.iter().enumerate() {
+        for (second, &(b, b_len, b_writes)) in ranges.iter().enumerate().skip(first + 1) {
+            let apart = a.wrapping_add(a_len) <= b || b.wrapping_add(b_len) <= a;
+            if (a_writes || b_writes) && a_len > 0 && b_len > 0 && !apart {
+                return Err(BuiltinFault::Overlap { first, second });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn step_name<'a>(plan: &'a ArchivedPlan, step: &'a ArchivedStep) -> &'a str {
+    match &step.op {
+        ArchivedStepOp::Kernel(kernel) => &plan.kernels[kernel.index()].name,
+        ArchivedStepOp::Builtin { name, .. } => name,
+    }
+}

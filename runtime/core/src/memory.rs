@@ -1,0 +1,39 @@
+//! Memory of a session: zeroed pages, 64-byte aligned, given as raw addresses to kernels.
+
+use drupe_format::OutOfMemory;
+use memmap2::MmapMut;
+
+/// Bytes a session and its program hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// The arena for intermediate tensors.
+    pub arena: u64,
+    /// The largest sum of simultaneously live intermediate bytes: no arena could be smaller.
+    pub arena_lower_bound: u64,
+    /// The session's memory for outputs.
+    pub outputs: u64,
+    /// Scratch of all threads together.
+    pub scratch: u64,
+    /// Weights, mapped from the file and shared between processes.
+    pub constants: u64,
+    /// The selected code image.
+    pub code: u64,
+}
+
+/// Anonymous pages: zero when new, and untouched ones cost nothing.
+pub(crate) struct Memory {
+    pages: MmapMut,
+}
+
+impl Memory {
+    pub(crate) fn zeroed(bytes: u64) -> Result<Memory, OutOfMemory> {
+        let fault = OutOfMemory { bytes };
+        let len = usize::try_from(bytes.max(1)).map_err(|_| fault)?;
+        let pages = MmapMut::map_anon(len).map_err(|_| fault)?;
+        Ok(Memory { pages })
+    }
+
+    pub(crate) fn start(&mut self) -> *mut u8 {
+        self.pages.as_mut_ptr()
+    }
+}

@@ -1,0 +1,168 @@
+//! A program: an artifact in memory, verified, with its code mapped executable.
+
+use std::fs::File;
+use std::io;
+use std::ops::{Deref, Range};
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use drupe_format::plan::{ArchivedPlan, ArchivedStepOp};
+use drupe_format::{AlignedBytes, Artifact, FormatError, TENSOR_ALIGNMENT, Verify, describe_shape};
+use memmap2::Mmap;
+
+use crate::builtins;
+use crate::code::{CodeImage, Kernel, select_image};
+use crate::error::Error;
+
+/// How to load an artifact.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// How much to check.
+    pub verify: Verify,
+    /// The level of code to use, for tests; the best that the CPU can run when none. The
+    /// environment variable `DRUPE_LEVEL` counts when this is none.
+    pub level: Option<String>,
+}
+
+/// A verified artifact, ready for sessions. Clones share it.
+#[derive(Clone)]
+pub struct Program {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Points into `storage`.
+    plan: NonNull<ArchivedPlan>,
+    constants: Range<usize>,
+    code: Option<(usize, CodeImage)>,
+    storage: Storage,
+}
+
+// Safety: `plan` is only read, and what it points to neither moves nor changes while `storage`,
+// which is part of the same value, lives.
+unsafe impl Send for Shared {}
+// Safety: as above.
+unsafe impl Sync for Shared {}
+
+enum Storage {
+    Mapped(Mmap),
+    Owned(AlignedBytes),
+    Static(&'static [u8]),
+}
+
+impl Deref for Storage {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Storage::Mapped(pages) => pages,
+            Storage::Owned(bytes) => bytes,
+            Storage::Static(bytes) => bytes,
+        }
+    }
+}
+
+impl Program {
+    /// Maps and verifies an artifact.
+    ///
+    /// # Errors
+    /// When the file cannot be mapped, is no artifact or damaged, or has no code for this CPU.
+    pub fn open(path: impl AsRef<Path>) -> Result<Program, Error> {
+        Program::open_with(path, &LoadOptions::default())
+    }
+
+    /// [`Program::open`] with options.
+    pub fn open_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Program, Error> {
+        let path = path.as_ref();
+        let fault = |source| Error::File { path: path.into(), source };
+        let file = File::open(path).map_err(fault)?;
+        // Safety: the crate's documentation makes changing an opened file the caller's fault.
+        let pages = unsafe { Mmap::map(&file) }.map_err(fault)?;
+        Program::load(Storage::Mapped(pages), Some(&file), options)
+    }
+
+    /// Verifies an artifact in memory; copies it once to aligned memory.
+    pub fn from_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Program, Error> {
+        Program::load(Storage::Owned(AlignedBytes::copy_of(bytes)?), None, options)
+    }
+
+    /// Verifies an artifact that is part of the executable; weights are not copied. The bytes must
+    /// be 64-byte aligned.
+    pub fn from_static(bytes: &'static [u8], options: &LoadOptions) -> Result<Program, Error> {
+        if bytes.as_ptr().align_offset(TENSOR_ALIGNMENT as usize) != 0 {
+            return Err(FormatError::Misaligned { need: TENSOR_ALIGNMENT }.into());
+        }
+        Program::load(Storage::Static(bytes), None, options)
+    }
+
+    fn load(storage: Storage, file: Option<&File>, options: &LoadOptions) -> Result<Program, Error> {
+        let artifact = Artifact::read(&storage, options.verify)?;
+        let plan = artifact.plan();
+        builtins::check_plan(plan)?;
+        let needs_code = plan.steps.iter().any(|step| matches!(step.op, ArchivedStepOp::Kernel(_)));
+        let code = if needs_code {
+            let environment = std::env::var("DRUPE_LEVEL").ok();
+            let index = select_image(plan, options.level.as_deref().or(environment.as_deref()))?;
+            Some((index, map_code(&artifact, index, file).map_err(|source| Error::MapCode { source })?))
+        } else {
+            None
+        };
+        let start = artifact.constants().as_ptr() as usize - storage.as_ptr() as usize;
+        let constants = start..start + artifact.constants().len();
+        let plan = NonNull::from(plan);
+        Ok(Program { shared: Arc::new(Shared { plan, constants, code, storage }) })
+    }
+
+    /// The verified plan.
+    pub fn plan(&self) -> &ArchivedPlan {
+        // Safety: points into `storage`, which is not moved from or changed while `shared` lives:
+        // a map and a vector keep their address when the value that owns them moves.
+        unsafe { self.shared.plan.as_ref() }
+    }
+
+    /// The weights.
+    pub fn constants(&self) -> &[u8] {
+        &self.shared.storage[self.shared.constants.clone()]
+    }
+
+    /// The level of the code in use; none when the plan has no kernels.
+    pub fn level(&self) -> Option<&str> {
+        let (index, _) = self.shared.code.as_ref()?;
+        Some(&self.plan().code[*index].level)
+    }
+
+    /// Bytes of the code in use.
+    pub(crate) fn code_bytes(&self) -> u64 {
+        self.shared.code.as_ref().map_or(0, |(_, image)| image.len() as u64)
+    }
+
+    /// The kernel's function in the code in use; none when the plan has no kernel steps.
+    pub(crate) fn kernel(&self, kernel: usize) -> Option<Kernel> {
+        let (index, image) = self.shared.code.as_ref()?;
+        Some(image.kernel(self.plan().code[*index].entries[kernel].to_native()))
+    }
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plan = self.plan();
+        write!(f, "Program({:?}:", plan.model.as_str())?;
+        for port in plan.inputs.iter() {
+            write!(f, " {} {}{}", port.name, port.dtype, describe_shape(plan, &port.shape))?;
+        }
+        f.write_str(" ->")?;
+        for port in plan.outputs.iter() {
+            write!(f, " {} {}{}", port.name, port.dtype, describe_shape(plan, &port.shape))?;
+        }
+        f.write_str(")")
+    }
+}
+
+fn map_code(artifact: &Artifact, index: usize, file: Option<&File>) -> io::Result<CodeImage> {
+    let section = artifact.code().nth(index).ok_or(io::ErrorKind::NotFound)?;
+    let bytes = artifact.section_bytes(section);
+    match file {
+        Some(file) => CodeImage::from_file(file, section.offset, bytes),
+        None => CodeImage::from_bytes(bytes),
+    }
+}

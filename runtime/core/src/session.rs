@@ -1,0 +1,233 @@
+//! A session: one user of a program, with its own memory and threads.
+
+use drupe_format::plan::ArchivedPort;
+use drupe_format::{Base, DType};
+
+use crate::bind::{InputShape, bind_symbols, match_inputs};
+use crate::builtins::{Prepared, prepare};
+use crate::error::Error;
+use crate::execute::{Binding, Observer};
+use crate::memory::MemoryUse;
+use crate::observe::StepReport;
+use crate::pool::Pool;
+use crate::program::Program;
+use crate::tensor::{Tensor, TensorView};
+
+/// How a session runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Threads, with the calling one; 0 for as many as the machine has cores.
+    pub threads: usize,
+    /// Most bytes of arena, outputs and scratch together; shapes that need more are an error.
+    pub memory_limit: Option<u64>,
+}
+
+/// Runs a program; one run at a time.
+pub struct Session {
+    program: Program,
+    pool: Pool,
+    memory_limit: Option<u64>,
+    builtins: Vec<Option<Prepared>>,
+    binding: Option<Binding>,
+}
+
+/// An output in the session's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputView<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its contents.
+    pub tensor: TensorView<'a>,
+}
+
+impl Session {
+    /// A session of its own threads; its memory comes when shapes are bound.
+    pub fn new(program: &Program, options: Options) -> Result<Session, Error> {
+        let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let threads = if options.threads == 0 { cores() } else { options.threads };
+        let steps = program.plan().steps.iter().enumerate();
+        Ok(Session {
+            program: program.clone(),
+            pool: Pool::new(threads),
+            memory_limit: options.memory_limit,
+            builtins: steps.map(|(index, step)| prepare(index, step)).collect::<Result<_, _>>()?,
+            binding: None,
+        })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The number of threads, with the calling one.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Bytes held; arena, outputs and scratch are 0 until shapes are bound.
+    pub fn memory(&self) -> MemoryUse {
+        let bound = self.binding.as_ref().map_or_else(MemoryUse::default, Binding::memory);
+        let (constants, code) = (self.program.constants().len() as u64, self.program.code_bytes());
+        MemoryUse { constants, code, ..bound }
+    }
+
+    /// Prepares memory for inputs of these shapes, so that the first run is as fast as the others.
+    ///
+    /// # Errors
+    /// As for [`Session::run`].
+    pub fn bind(&mut self, shapes: &[(&str, &[usize])]) -> Result<(), Error> {
+        let ports = &self.program.plan().inputs;
+        let dtype = |name| ports.iter().find(|port| port.name == name).map_or(DType::F32, |port| port.dtype);
+        let given: Vec<InputShape> =
+            shapes.iter().map(|&(name, shape)| InputShape { name, dtype: dtype(name), shape }).collect();
+        self.bind_inputs(&given).map(|_| ())
+    }
+
+    /// The shapes of the outputs for the shapes now bound, in the model's order. Sizes that
+    /// depend on data are those of the last run, or the largest before it.
+    pub fn output_shapes(&self) -> Option<&[Vec<usize>]> {
+        self.binding.as_ref().map(Binding::output_shapes)
+    }
+
+    /// Runs the model and returns copies of its outputs, in the model's order. Inputs are given
+    /// by name, in any order, all of them.
+    ///
+    /// # Errors
+    /// When inputs are missing, unknown, or of another type or shape than the model's; when memory
+    /// is short; when a data-dependent size contradicts the plan.
+    pub fn run(&mut self, inputs: &[(&str, TensorView)]) -> Result<Vec<(String, Tensor)>, Error> {
+        let outputs = self.run_views(inputs)?;
+        outputs.iter().map(|output| Ok((output.name.to_owned(), output.tensor.to_tensor()?))).collect()
+    }
+
+    /// [`Session::run`] without copies: the outputs lie in the session's memory.
+    pub fn run_views(&mut self, inputs: &[(&str, TensorView)]) -> Result<Vec<OutputView<'_>>, Error> {
+        self.execute(inputs, &[], None)?;
+        Ok(self.output_views())
+    }
+
+    /// [`Session::run_views`] that reports every step to `observer` as soon as it is done.
+    pub fn run_observed(
+        &mut self,
+        inputs: &[(&str, TensorView)],
+        observer: &mut dyn FnMut(StepReport<'_>),
+    ) -> Result<Vec<OutputView<'_>>, Error> {
+        self.execute(inputs, &[], Some(observer))?;
+        Ok(self.output_views())
+    }
+
+    /// Runs the model and puts the outputs named in `outputs` into the caller's memory, where
+    /// steps write them directly if it is aligned to elements and as large as the largest size.
+    /// Returns the shapes of all outputs, in the model's order.
+    ///
+    /// # Errors
+    /// As for [`Session::run`], and when an output is unknown or its memory too small.
+    pub fn run_into(
+        &mut self,
+        inputs: &[(&str, TensorView)],
+        outputs: &mut [(&str, &mut [u8])],
+    ) -> Result<Vec<Vec<usize>>, Error> {
+        let shapes: Vec<InputShape> = inputs.iter().map(input_shape).collect();
+        self.bind_inputs(&shapes)?;
+        let ports: Vec<usize> = outputs.iter().map(|(name, _)| self.output_index(name)).collect::<Result<_, _>>()?;
+        for (index, port) in ports.iter().enumerate() {
+            if ports[..index].contains(port) {
+                return Err(Error::Repeated { name: outputs[index].0.into() });
+            }
+        }
+        let mut direct = Vec::new();
+        for (&port, (_, memory)) in ports.iter().zip(outputs.iter_mut()) {
+            if let Some(slot) = self.direct_slot(port, memory)
+                && direct.iter().all(|&(taken, _)| taken != slot)
+            {
+                direct.push((slot, memory.as_mut_ptr()));
+            }
+        }
+        self.execute(inputs, &direct, None)?;
+        let views = self.output_views();
+        for (port, (name, memory)) in ports.into_iter().zip(outputs) {
+            let bytes = views[port].tensor.bytes();
+            if memory.len() < bytes.len() {
+                return Err(Error::OutputSize { name: (*name).into(), need: bytes.len(), found: memory.len() });
+            }
+            if !std::ptr::eq(bytes.as_ptr(), memory.as_ptr()) {
+                memory[..bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        Ok(views.iter().map(|view| view.tensor.shape().to_vec()).collect())
+    }
+
+    /// Binds the shapes unless they are bound already; returns where each of the plan's inputs is
+    /// in `given`.
+    fn bind_inputs(&mut self, given: &[InputShape]) -> Result<Vec<usize>, Error> {
+        let plan = self.program.plan();
+        let order = match_inputs(plan, given)?;
+        let ordered: Vec<InputShape> = order.iter().map(|&index| given[index]).collect();
+        let symbols = bind_symbols(plan, &ordered)?;
+        if self.binding.as_ref().is_none_or(|binding| binding.bound_symbols() != symbols) {
+            // The old memory goes first, so that both are never held at once.
+            self.binding = None;
+            self.binding = Some(Binding::new(&self.program, symbols, self.pool.threads(), self.memory_limit)?);
+        }
+        Ok(order)
+    }
+
+    /// Runs all steps. `direct` gives the caller's memory for output buffers.
+    fn execute(
+        &mut self,
+        inputs: &[(&str, TensorView)],
+        direct: &[(usize, *mut u8)],
+        observer: Option<Observer<'_>>,
+    ) -> Result<(), Error> {
+        let shapes: Vec<InputShape> = inputs.iter().map(input_shape).collect();
+        let order = self.bind_inputs(&shapes)?;
+        let ordered: Vec<TensorView> = order.iter().map(|&index| inputs[index].1).collect();
+        for (view, &index) in ordered.iter().zip(&order) {
+            let alignment = view.dtype().size();
+            if view.bytes().as_ptr().align_offset(alignment) != 0 {
+                return Err(Error::InputAlignment { name: inputs[index].0.into(), alignment });
+            }
+        }
+        let binding = self.binding.as_mut().expect("bind_inputs has bound");
+        self.pool.begin_run();
+        let done = binding.run(&self.program, &self.builtins, &mut self.pool, &ordered, direct, observer);
+        self.pool.end_run();
+        done
+    }
+
+    fn output_views(&self) -> Vec<OutputView<'_>> {
+        let binding = self.binding.as_ref().expect("a run has bound");
+        let ports = self.program.plan().outputs.iter().enumerate();
+        let view = |(index, port): (usize, &'_ ArchivedPort)| binding.output(index, port);
+        let tensors: Vec<TensorView<'_>> = ports.map(view).collect();
+        let names = self.program.plan().outputs.iter().map(|port| port.name.as_str());
+        names.zip(tensors).map(|(name, tensor)| OutputView { name, tensor }).collect()
+    }
+
+    fn output_index(&self, name: &str) -> Result<usize, Error> {
+        let outputs = &self.program.plan().outputs;
+        outputs.iter().position(|port| port.name == name).ok_or_else(|| Error::UnknownOutput {
+            name: name.into(),
+            expected: outputs.iter().map(|port| port.name.as_str().to_owned()).collect(),
+        })
+    }
+
+    /// The output buffer that `memory` can stand for, if the port has one to itself.
+    fn direct_slot(&self, port: usize, memory: &[u8]) -> Option<usize> {
+        let port = &self.program.plan().outputs[port];
+        let layout = self.binding.as_ref()?.layout();
+        let location = layout.location(&port.buffer);
+        let aligned = memory.as_ptr().align_offset(port.dtype.size()) == 0;
+        match location.base {
+            Base::Output(slot) if location.offset == 0 && aligned => {
+                (memory.len() as u64 >= layout.output_sizes()[slot]).then_some(slot)
+            }
+            Base::Output(_) | Base::Arena | Base::Constants | Base::Input(_) => None,
+        }
+    }
+}
+
+fn input_shape<'a>(&(name, view): &(&'a str, TensorView<'a>)) -> InputShape<'a> {
+    InputShape { name, dtype: view.dtype(), shape: view.shape() }
+}

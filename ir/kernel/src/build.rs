@@ -282,25 +282,41 @@ impl KernelBuilder {
         init: Vec<Value>,
         body: impl FnOnce(&mut KernelBuilder, Value, &[Value]) -> Vec<Value>,
     ) -> Vec<Value> {
-        if let (Some(first), Some(end)) = (self.known(low), self.known(high)) {
-            if first >= end {
-                return init;
-            }
-            if first + step >= end {
-                return body(self, low, &init);
+        match self.trips(low, high, step) {
+            Some(0) => init,
+            Some(1) => body(self, low, &init),
+            _ => {
+                let open = self.open_loop(low, high, step, init);
+                let yields = body(self, open.index, &open.carried);
+                self.close_loop(open, yields)
             }
         }
+    }
+
+    /// How often a loop runs, where that is known.
+    pub fn trips(&self, low: Value, high: Value, step: i64) -> Option<i64> {
+        let (low, high) = (self.known(low)?, self.known(high)?);
+        Some(if low >= high { 0 } else { (high - low - 1) / step + 1 })
+    }
+
+    /// Starts a loop; what is built until [`KernelBuilder::close_loop`] is its body.
+    pub fn open_loop(&mut self, low: Value, high: Value, step: i64, init: Vec<Value>) -> OpenLoop {
         let index = self.value(Type::scalar(DType::I64));
         let types: Vec<Type> = init.iter().map(|value| self.ty(*value)).collect();
-        let carried: Vec<Value> = types.iter().map(|ty| self.value(*ty)).collect();
+        let carried: Vec<Value> = types.into_iter().map(|ty| self.value(ty)).collect();
         self.open.push(Block::default());
-        let yields = body(self, index, &carried);
+        OpenLoop { index, carried, low, high, step, init }
+    }
+
+    /// Ends the innermost loop; gives the carried values after it.
+    pub fn close_loop(&mut self, open: OpenLoop, yields: Vec<Value>) -> Vec<Value> {
         let insts = self.open.pop().expect("the loop's block is open").insts;
-        let results: Vec<Value> = types.iter().map(|ty| self.value(*ty)).collect();
+        let types: Vec<Type> = open.init.iter().map(|value| self.ty(*value)).collect();
+        let results: Vec<Value> = types.into_iter().map(|ty| self.value(ty)).collect();
+        let OpenLoop { index, carried, low, high, step, init } = open;
         let body = Block { insts, yields };
-        let results_out = results.clone();
-        self.push(Inst::For(Box::new(Loop { index, low, high, step, init, carried, results, body })));
-        results_out
+        self.push(Inst::For(Box::new(Loop { index, low, high, step, init, carried, results: results.clone(), body })));
+        results
     }
 
     /// A branch on a scalar bool; both blocks yield values of the same types.
@@ -310,15 +326,43 @@ impl KernelBuilder {
         then: impl FnOnce(&mut KernelBuilder) -> Vec<Value>,
         otherwise: impl FnOnce(&mut KernelBuilder) -> Vec<Value>,
     ) -> Vec<Value> {
-        self.open.push(Block::default());
+        self.open_block();
         let yields = then(self);
-        let types: Vec<Type> = yields.iter().map(|value| self.ty(*value)).collect();
-        let then = Block { insts: self.open.pop().expect("the block is open").insts, yields };
-        self.open.push(Block::default());
+        let then = self.close_block(yields);
+        self.open_block();
         let yields = otherwise(self);
-        let otherwise = Block { insts: self.open.pop().expect("the block is open").insts, yields };
+        let otherwise = self.close_block(yields);
+        self.branch(condition, then, otherwise)
+    }
+
+    /// Starts a block for [`KernelBuilder::branch`]; what is built until [`KernelBuilder::close_block`] is in it.
+    pub fn open_block(&mut self) {
+        self.open.push(Block::default());
+    }
+
+    /// Ends the innermost block.
+    pub fn close_block(&mut self, yields: Vec<Value>) -> Block {
+        Block { insts: self.open.pop().expect("the block is open").insts, yields }
+    }
+
+    /// A branch between two finished blocks that yield values of the same types.
+    pub fn branch(&mut self, condition: Value, then: Block, otherwise: Block) -> Vec<Value> {
+        let types: Vec<Type> = then.yields.iter().map(|value| self.ty(*value)).collect();
         let results: Vec<Value> = types.into_iter().map(|ty| self.value(ty)).collect();
         self.push(Inst::If { results: results.clone(), condition, then, otherwise });
         results
     }
+}
+
+/// A loop whose body is being built; see [`KernelBuilder::open_loop`].
+#[derive(Clone, Debug)]
+pub struct OpenLoop {
+    /// The loop variable.
+    pub index: Value,
+    /// The carried values in the body.
+    pub carried: Vec<Value>,
+    low: Value,
+    high: Value,
+    step: i64,
+    init: Vec<Value>,
 }

@@ -32,7 +32,7 @@ mod math;
 mod print;
 mod verify;
 
-pub use build::KernelBuilder;
+pub use build::{KernelBuilder, OpenLoop};
 pub use verify::KernelError;
 
 use drupe_ir::{BinaryOp, DType, FoldOp, UnaryOp};

@@ -11,17 +11,21 @@
 mod attr;
 mod contraction;
 mod elementwise;
+mod indexing;
 mod movement;
 mod norm;
 mod opaque;
 mod pool;
 mod reduce;
+mod resize;
 mod source;
 mod table;
 
 pub use attr::{Attr, AttrValue, Keyword};
 pub use contraction::Layout;
+pub use indexing::Reduction;
 pub use movement::PadMode;
+pub use resize::Interpolation;
 pub use table::*;
 
 use crate::{Body, DType, Diagnostic, Dim, Type};

@@ -2,7 +2,7 @@
 
 use super::contraction::{Window, windows};
 use super::*;
-use crate::{BinaryOp, Body, Dim, FoldOp, Scalar, ScalarId, Type};
+use crate::{BinaryOp, Body, DType, Dim, FoldOp, Scalar, ScalarId, Type};
 
 fn infer(x: &Type, layout: Layout, windows: &[Window], ceil: bool) -> Result<Type, OpError> {
     expect_rank(x, 0, windows.len() + 2..=windows.len() + 2)?;
@@ -76,6 +76,64 @@ impl MaxPool {
     fn windows(&self) -> Result<Vec<Window>, OpError> {
         windows(&self.kernel, &self.stride, &self.pad_low, &self.pad_high, &self.dilation)
     }
+}
+
+impl MaxPoolIndices {
+    fn windows(&self) -> Result<Vec<Window>, OpError> {
+        windows(&self.kernel, &self.stride, &self.pad_low, &self.pad_high, &self.dilation)
+    }
+}
+
+impl Semantics for MaxPoolIndices {
+    fn infer(&self, operands: &[&Type]) -> Result<Type, OpError> {
+        Ok(infer(operands[0], Layout::ChannelsFirst, &self.windows()?, self.ceil)?.with_dtype(DType::I64))
+    }
+
+    fn body(&self, operands: &[&Type], result: &Type) -> Option<Body> {
+        let (x, layout) = (operands[0], Layout::ChannelsFirst);
+        let windows = self.windows().expect("infer has checked the windows");
+        let mut body = Body::new(result.shape.clone(), dtypes_of(operands));
+        let lowest = FoldOp::Max.identity(x.dtype);
+        let tap = tap(&mut body, x, layout, &windows, self.ceil, lowest);
+        let best = body.fold(FoldOp::Max, tap.space.clone(), tap.element);
+        let found = body.binary(BinaryOp::Eq, tap.element, best);
+        let hit = tap.inside.map_or(found, |inside| body.binary(BinaryOp::And, inside, found));
+        // The position in the image, row-major: the first of several that are as large.
+        let (_, _, spatial) = layout.split(x);
+        let mut position = body.int(0);
+        for (d, window) in windows.iter().enumerate() {
+            let (i, k, extent) = (body.index(layout.spatial_axis(d)), body.reduce(d), body.dim(&spatial[d]));
+            let at = window.position(&mut body, i, k);
+            let scaled = body.binary(BinaryOp::Mul, position, extent);
+            position = body.binary(BinaryOp::Add, scaled, at);
+        }
+        let none = body.dim(&Dim::product(&spatial));
+        let candidate = body.select(hit, position, none);
+        let mut first = body.fold(FoldOp::Min, tap.space, candidate);
+        if self.column_major {
+            first = column_major(&mut body, first, &spatial);
+        }
+        let (batch, channel, channels) = (body.index(0), body.index(1), body.dim(&x.shape[1]));
+        let images = body.binary(BinaryOp::Mul, batch, channels);
+        let image = body.binary(BinaryOp::Add, images, channel);
+        let start = body.binary(BinaryOp::Mul, image, none);
+        body.value = body.binary(BinaryOp::Add, start, first);
+        Some(body)
+    }
+}
+
+/// A row-major position in an image as the column-major one.
+fn column_major(body: &mut Body, mut position: ScalarId, spatial: &[Dim]) -> ScalarId {
+    let mut result = body.int(0);
+    for (d, extent) in spatial.iter().enumerate().rev() {
+        let extent = body.dim(extent);
+        let at = body.binary(BinaryOp::Mod, position, extent);
+        position = body.binary(BinaryOp::FloorDiv, position, extent);
+        let before = body.dim(&Dim::product(&spatial[..d]));
+        let scaled = body.binary(BinaryOp::Mul, at, before);
+        result = body.binary(BinaryOp::Add, result, scaled);
+    }
+    result
 }
 
 impl AvgPool {

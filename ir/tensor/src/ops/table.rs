@@ -1,6 +1,6 @@
 //! The table of operators.
 
-use super::{Attr, AttrValue, Layout, OpError, Operand, PadMode, Semantics};
+use super::{Attr, AttrValue, Interpolation, Layout, OpError, Operand, PadMode, Reduction, Semantics};
 use crate::{Body, DType, Dim, Float, Type};
 use std::sync::Arc;
 
@@ -112,6 +112,7 @@ ops! {
     "A named constant of the module." Const "const" () { name: Arc<str>, dtype: DType, shape: Vec<i64> }
     "One number everywhere." Splat "splat" () { value: Float, dtype: DType, shape: Vec<Dim> = vec![] }
     "The index along `axis`, of any shape." Iota "iota" () { dtype: DType, shape: Vec<Dim>, axis: i64 }
+    "The dimensions listed, as an i64 tensor of rank 1." Dims "dims" () { values: Vec<Dim> }
 
     // Element-wise, one operand.
     "`-x`." Neg "neg" (x) {}
@@ -193,6 +194,18 @@ ops! {
     }
     "Joins tensors along `axis`." Concat "concat" (x "variadic") { axis: i64 }
     "Element `i, j, k` is `x[i.., indices[j..], k..]`; negative indices count from the end." Gather "gather" (x, indices) { axis: i64 }
+    "Element `i, j, k` is `x[i, indices[i, j, k], k]`; negative indices count from the end." GatherElements "gather_elements" (x, indices) { axis: i64 }
+    "The slices of x at the index tuples of the last axis of `indices`; the first `batch_dims` axes go together." GatherNd "gather_nd" (x, indices) { batch_dims: i64 = 0 }
+    "x with `updates[i, j, k]` at `i, indices[i, j, k], k`." ScatterElements "scatter_elements" (x, indices, updates) {
+        axis: i64, reduction: Reduction = Reduction::None,
+    }
+    "x with slices of `updates` at the index tuples of the last axis of `indices`." ScatterNd "scatter_nd" (x, indices, updates) {
+        reduction: Reduction = Reduction::None,
+    }
+    "Position i along an axis takes x at `(i * step + offset) / divisor`; beyond the ends the last element, or `outside`." Resize "resize" (x) {
+        size: Vec<Dim>, step: Vec<Dim>, offset: Vec<Dim>, divisor: Vec<Dim>, mode: Interpolation,
+        cubic: Float = (-0.75).into(), exclude_outside: bool = false, outside: Vec<Float> = vec![],
+    }
 
     // Contractions.
     "Matrix product of the last two axes; leading axes broadcast." MatMul "matmul" (a, b) {}
@@ -219,6 +232,10 @@ ops! {
     "Largest in each window; padding does not count." MaxPool "max_pool" (x) {
         kernel: Vec<i64>, stride: Vec<i64> = vec![], pad_low: Vec<i64> = vec![], pad_high: Vec<i64> = vec![],
         dilation: Vec<i64> = vec![], ceil: bool = false, layout: Layout = Layout::ChannelsFirst,
+    }
+    "Row-major index (i64) in x of the largest in each window, the first; column-major within the image if asked." MaxPoolIndices "max_pool_indices" (x) {
+        kernel: Vec<i64>, stride: Vec<i64> = vec![], pad_low: Vec<i64> = vec![], pad_high: Vec<i64> = vec![],
+        dilation: Vec<i64> = vec![], ceil: bool = false, column_major: bool = false,
     }
     "Mean of each window." AvgPool "avg_pool" (x) {
         kernel: Vec<i64>, stride: Vec<i64> = vec![], pad_low: Vec<i64> = vec![], pad_high: Vec<i64> = vec![],

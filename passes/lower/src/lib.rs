@@ -1,1 +1,62 @@
-//! Fusion, layout, scheduling and memory planning: tensor IR to kernels and a plan.
+//! # drupe-lower: from tensor IR to kernels and steps
+//!
+//! ```text
+//! fuse      nodes -> regions: one contraction or reduction each, with what is cheap around it
+//! place     values -> buffers: views (reshape, concat, halo) share them, the rest get their own
+//! nest      region -> loops over addresses; constant operands of contractions are packed
+//! schedule  nest -> tiles, vectors, unrolling, for each level of the target
+//! emit      nest + schedule -> kernel
+//! ```
+//!
+//! [`lower`] takes a rewritten [`drupe_ir::Module`] and gives a [`Program`]. Constant operands of contractions are
+//! packed here, in exactly the order their kernels read them.
+//!
+//! Invariants: all levels' kernels of a step take the same arguments and the same number of tasks; every address
+//! a kernel computes lies in its buffers, given the sizes the program states; equal kernels are emitted once. This
+//! crate knows no backend: schedules come from the numbers of a [`Target`].
+
+mod affine;
+mod emit;
+mod fuse;
+mod halo;
+mod nest;
+mod pack;
+mod place;
+mod program;
+mod schedule;
+mod steps;
+
+pub use program::{Arg, Buffer, BufferId, KernelId, KernelVariants, Place, Port, Program, Step, Work};
+
+use drupe_ir::{Diagnostic, Module};
+use drupe_target::Target;
+use fuse::{Role, assign_roles, compose};
+use steps::Builder;
+
+/// How to lower.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Keep every node's result in a dense buffer of its own: no fusion and no views, so that each can be
+    /// compared with another engine's.
+    pub observe: bool,
+}
+
+/// Lowers `module` for `target`.
+pub fn lower(module: &Module, target: &Target, options: &Options) -> Result<Program, Diagnostic> {
+    let roles = assign_roles(module, options.observe);
+    let graph = &module.graph;
+    let kernels = graph.values().filter(|value| roles[value.index()] == Role::Kernel);
+    let mut regions: Vec<_> = kernels.map(|value| compose(module, &roles, value)).collect();
+    let mut builder = Builder::new(module, target, &roles, &mut regions);
+    let mut next = regions.iter().peekable();
+    for value in graph.values() {
+        builder.extras(value)?;
+        if next.peek().is_some_and(|region| region.result == value) {
+            builder.region(next.next().expect("peeked"))?;
+        }
+        if roles[value.index()] == Role::Builtin {
+            builder.builtin(value)?;
+        }
+    }
+    Ok(builder.finish())
+}

@@ -1,0 +1,123 @@
+//! What lowering gives: kernels for every level of the target, and what runs when on which bytes.
+
+use drupe_ir::{Dim, Origin, SymbolRange, TensorData, Type};
+use drupe_kernel::Kernel;
+use indexmap::IndexMap;
+use std::sync::Arc;
+
+/// A lowered model: everything but the machine code and the places in the arena.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The model's name.
+    pub name: String,
+    /// The symbols that dimensions use.
+    pub symbols: IndexMap<Arc<str>, SymbolRange>,
+    /// The inputs, in the model's order; their buffers are [`Place::Input`].
+    pub inputs: Vec<Port>,
+    /// The outputs, in the model's order. Two may share a buffer; a buffer may be an input's or a constant's.
+    pub outputs: Vec<Port>,
+    /// Every run of bytes that steps touch.
+    pub buffers: Vec<Buffer>,
+    /// The distinct kernels.
+    pub kernels: Vec<KernelVariants>,
+    /// What runs, in order.
+    pub steps: Vec<Step>,
+}
+
+/// A position in [`Program::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub usize);
+
+/// A position in [`Program::kernels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KernelId(pub usize);
+
+/// A run of bytes.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    /// For people: the value's origin.
+    pub name: String,
+    /// Its size.
+    pub bytes: Dim,
+    /// Where it lives.
+    pub place: Place,
+}
+
+/// Where a buffer lives.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In the arena, from the first step that touches it to the last.
+    Arena,
+    /// In the file; the contents are already in the order the kernels read.
+    Constant(TensorData),
+    /// Given by the caller.
+    Input,
+    /// Handed to the caller.
+    Output,
+}
+
+/// An input or output.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// The model's name for it.
+    pub name: String,
+    /// Its type; dense and row-major.
+    pub ty: Type,
+    /// Where its elements are, from the buffer's first byte.
+    pub buffer: BufferId,
+}
+
+/// One kernel, scheduled for each level of the target; all take the same arguments and tasks.
+#[derive(Clone, Debug)]
+pub struct KernelVariants {
+    /// The symbol, unique in the program.
+    pub name: String,
+    /// In the order of the target's levels.
+    pub levels: Vec<Kernel>,
+}
+
+/// One unit of work.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What runs.
+    pub work: Work,
+    /// The buffers it is given.
+    pub args: Vec<Arg>,
+    /// The numbers it is given.
+    pub dims: Vec<Dim>,
+    /// The number of independent tasks.
+    pub tasks: Dim,
+    /// Where it comes from (the last of the nodes it was fused from).
+    pub origin: Origin,
+    /// The value it leaves dense in one of its buffers, for comparison against other engines.
+    pub result: Option<Port>,
+    /// Arithmetic operations, a multiply-add counted as two.
+    pub flops: Dim,
+    /// Bytes read and written, each buffer once.
+    pub bytes: Dim,
+}
+
+/// What a step runs.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Machine code.
+    Kernel(KernelId),
+    /// A portable implementation in the runtime, by name (`top_k`, ...), with its numbers.
+    Builtin {
+        /// The name in the runtime's table.
+        name: &'static str,
+        /// Integer parameters; symbolic ones are in [`Step::dims`].
+        ints: Vec<i64>,
+    },
+}
+
+/// A buffer given to a step.
+#[derive(Clone, Debug)]
+pub struct Arg {
+    /// Which.
+    pub buffer: BufferId,
+    /// From which byte.
+    pub offset: Dim,
+    /// Whether the step writes it.
+    pub writes: bool,
+}

@@ -1,0 +1,146 @@
+//! Schedules: how a nest is cut into tiles, for one level of a target. A [`Schedule`] is data; [`crate::emit`] obeys.
+
+use crate::affine::Var;
+use crate::nest::{Nest, PANEL};
+use drupe_ir::Dim;
+use drupe_target::{IsaLevel, Target};
+
+/// The shape of one kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The loop variable whose values are the lanes of vectors.
+    pub column: Option<usize>,
+    /// The loop variable whose values are the rows of a register tile.
+    pub row: Option<usize>,
+    /// Lanes of one vector.
+    pub lanes: u16,
+    /// Vectors side by side in a register tile.
+    pub vectors: i64,
+    /// Rows of a register tile.
+    pub rows: i64,
+    /// Lanes of folds that do not depend on the column.
+    pub fold_lanes: u16,
+    /// Columns that one item of work covers; a multiple of a tile's, or all.
+    pub chunk: Option<i64>,
+    /// How many steps of a reduction are written out one after another.
+    pub unroll: i64,
+    /// Whether items walk down the rows before they go on to the next columns.
+    pub rows_inside: bool,
+}
+
+/// Elements of one item of an element-wise kernel.
+const CHUNK: i64 = 2048;
+
+/// The schedule of `nest` for `level`.
+pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
+    let register_lanes = level.lanes(32) as i64;
+    let mut schedule = Schedule {
+        column: (0..nest.extents.len()).rev().find(|i| nest.result.coefficient(Var::Index(*i)).is(1)),
+        row: None,
+        lanes: 1,
+        vectors: 1,
+        rows: 1,
+        fold_lanes: register_lanes as u16,
+        chunk: None,
+        unroll: 4,
+        rows_inside: false,
+    };
+    let Some(column) = schedule.column else { return schedule };
+    let column_var = Var::Index(column);
+    let extent = nest.extents[column].as_const();
+    if vectorises(nest, column_var) {
+        // The widest power of two that the columns fill at least once.
+        let fits = extent.map_or(register_lanes, |extent| register_lanes.min(1 << extent.max(1).ilog2()));
+        schedule.lanes = fits as u16;
+    }
+    let has_row_folds = nest.body.folds.iter().any(|fold| !nest.dependencies(fold.element).contains(&column_var));
+    let tile_fold = nest.body.folds.iter().position(|fold| nest.dependencies(fold.element).contains(&column_var));
+    let Some(fold) = tile_fold else {
+        schedule.vectors = if schedule.lanes > 1 { 4 } else { 1 };
+        if !has_row_folds && extent.is_none_or(|extent| extent > CHUNK * 2) {
+            schedule.chunk = Some(CHUNK);
+        }
+        return schedule;
+    };
+    schedule.row = reused_row(nest, fold, column);
+    let registers = i64::from(level.vector_registers);
+    let rows = schedule.row.and_then(|row| nest.extents[row].as_const());
+    let rows_limit = if schedule.row.is_some() { rows.unwrap_or(i64::MAX) } else { 1 };
+    let ports = i64::from(level.fma_per_cycle);
+    let lanes = i64::from(schedule.lanes);
+    let columns = extent.unwrap_or(i64::MAX / 4);
+    let panels = nest.reads.values().any(|(_, address)| matches!(address, crate::nest::Address::Panels { .. }));
+    let shared_weights = nest
+        .factors(fold)
+        .is_some_and(|(a, b)| [a, b].iter().any(|side| !nest.dependencies(*side).contains(&column_var)));
+    let (mut best, mut best_cost) = ((1, 1), f64::INFINITY);
+    for vectors in 1..=8i64 {
+        let whole_panels = lanes * vectors % PANEL == 0 || vectors * lanes > columns;
+        if panels && !whole_panels || vectors > 1 && (vectors - 1) * lanes >= columns {
+            continue;
+        }
+        for tile_rows in 1..=rows_limit.min(16) {
+            // Accumulators, the columns' operands, one broadcast; element-wise products keep both operands.
+            let extra = if shared_weights { vectors + 1 } else { 4 };
+            if tile_rows * vectors + extra > registers && tile_rows * vectors > 1 {
+                continue;
+            }
+            let cost =
+                cost(rows.unwrap_or(960), columns.min(1 << 20), tile_rows, vectors, lanes, ports, shared_weights);
+            if cost < best_cost * 0.999 {
+                (best, best_cost) = ((tile_rows, vectors), cost);
+            }
+        }
+    }
+    (schedule.rows, schedule.vectors) = best;
+    if !has_row_folds {
+        schedule.chunk = Some(schedule.vectors * lanes);
+    }
+    // Where the columns' operand does not stay in the second-level cache, one stripe of it serves all rows.
+    let depth = Dim::product(&nest.body.folds[fold].space).as_const().unwrap_or(1024);
+    schedule.rows_inside =
+        shared_weights && depth.saturating_mul(columns).saturating_mul(4) > target.cache.l2 as i64 / 2;
+    schedule
+}
+
+/// Whether everything that depends on `var` can be computed in lanes.
+fn vectorises(nest: &Nest, var: Var) -> bool {
+    let tile_folds = nest.body.folds.iter().filter(|fold| nest.dependencies(fold.element).contains(&var));
+    let folds_do = tile_folds.into_iter().all(|fold| nest.is_vectorisable(fold.element, var));
+    folds_do && nest.is_vectorisable(nest.body.value, var)
+}
+
+/// The innermost other variable along which some operand of the fold is used again.
+fn reused_row(nest: &Nest, fold: usize, column: usize) -> Option<usize> {
+    let (a, b) = nest.factors(fold)?;
+    if [a, b].iter().any(|side| !matches!(nest.body.node(*side), drupe_ir::Scalar::Load { .. })) {
+        return None;
+    }
+    let (a, b) = (nest.dependencies(a), nest.dependencies(b));
+    let candidates = (0..nest.extents.len()).rev().filter(|i| *i != column && !nest.extents[*i].is(1));
+    let reuses = |i: &usize| a.contains(&Var::Index(*i)) != b.contains(&Var::Index(*i));
+    // The operand that does not move along the rows must move along the columns.
+    let useful = |i: &usize| {
+        let still = if a.contains(&Var::Index(*i)) { &b } else { &a };
+        still.contains(&Var::Index(column))
+    };
+    candidates.into_iter().find(|i| reuses(i) && useful(i))
+}
+
+/// Cycles of one reduction step over all rows and columns: the busier of the multiply-add and the load units,
+/// and never less than the latency of a multiply-add lets through.
+fn cost(rows: i64, columns: i64, tile_rows: i64, vectors: i64, lanes: i64, ports: i64, shared: bool) -> f64 {
+    let tile = |rows: i64, vectors: i64| {
+        if rows == 0 || vectors == 0 {
+            return 0.0;
+        }
+        let products = (rows * vectors) as f64 / ports as f64;
+        let loads = (if shared { rows + vectors } else { rows * vectors + vectors }) as f64 / 2.0;
+        products.max(loads).max(4.0) + 0.3
+    };
+    let (full_rows, rest_rows) = (rows / tile_rows, rows % tile_rows);
+    let all_vectors = (columns + lanes - 1) / lanes;
+    let (full_columns, rest_columns) = (all_vectors / vectors, all_vectors % vectors);
+    let column = |rows: i64| full_columns as f64 * tile(rows, vectors) + tile(rows, rest_columns);
+    full_rows as f64 * column(tile_rows) + column(rest_rows)
+}

@@ -1,0 +1,347 @@
+//! Steps: every region, copy and fill becomes a kernel and its arguments.
+
+use crate::affine::Var;
+use crate::emit::{Signature, emit};
+use crate::fuse::{Region, Role};
+use crate::halo::{reach, without_test};
+use crate::nest::Nest;
+use crate::pack::packable;
+use crate::place::{Extra, Fill, Halo, Halos, Home, Places, fill_body, name_of, needs_dense, place};
+use crate::schedule::choose;
+use crate::{Arg, BufferId, KernelId, KernelVariants, Port, Program, Step, Work};
+use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, Type, ValueId};
+use drupe_kernel::Kernel;
+use drupe_target::Target;
+use indexmap::{IndexMap, IndexSet};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Operations that are worth a task of their own.
+const TASK_OPERATIONS: i64 = 50_000;
+
+/// The most tasks of a step.
+const MOST_TASKS: i64 = 64;
+
+/// Builds a [`Program`] in the order of the graph.
+pub struct Builder<'a> {
+    module: &'a Module,
+    target: &'a Target,
+    roles: &'a [Role],
+    places: Places,
+    /// Copies of operands with the halo that one region needs: by region's result and operand.
+    padded: BTreeMap<(ValueId, ValueId), Home>,
+    kernels: IndexMap<String, KernelVariants>,
+    packed: BTreeMap<String, BufferId>,
+    steps: Vec<Step>,
+}
+
+impl<'a> Builder<'a> {
+    /// Places all values. Regions whose padding is covered by a halo lose their tests for it.
+    pub fn new(module: &'a Module, target: &'a Target, roles: &'a [Role], regions: &mut [Region]) -> Builder<'a> {
+        let graph = &module.graph;
+        let mut halos: Halos = vec![None; graph.nodes.len()];
+        let mut copies = Vec::new();
+        for region in regions.iter_mut() {
+            let types: Vec<&Type> = region.operands.iter().map(|operand| graph.ty(*operand)).collect();
+            let Some((number, halo)) = reach(region, &types) else { continue };
+            let operand = region.operands[number];
+            region.body = without_test(&region.body);
+            if halo.is_none() {
+                continue;
+            }
+            let output = graph.outputs.values().any(|output| *output == operand);
+            let own = matches!(roles[operand.index()], Role::Kernel | Role::Concat);
+            if own && !output && !needs_dense(module, roles, operand) {
+                let slot = &mut halos[operand.index()];
+                *slot = Some(slot.as_ref().map_or(halo.clone(), |other| other.union(&halo)));
+            } else {
+                copies.push((region.result, operand, halo));
+            }
+        }
+        let places = place(module, roles, &halos);
+        let mut builder = Builder {
+            module,
+            target,
+            roles,
+            places,
+            padded: BTreeMap::new(),
+            kernels: IndexMap::new(),
+            packed: BTreeMap::new(),
+            steps: Vec::new(),
+        };
+        for (result, operand, halo) in copies {
+            builder.padded_copy(result, operand, &halo);
+        }
+        builder
+    }
+
+    fn padded_copy(&mut self, result: ValueId, operand: ValueId, halo: &Halo) {
+        let ty = self.module.graph.ty(operand);
+        let name = format!("{}.padded", name_of(self.module, operand));
+        let home = self.places.allocate(&name, ty, halo, false);
+        self.places.borders(&home, &ty.shape, halo, operand, result);
+        let copy = Fill::Copy(operand);
+        self.places.extras.push(Extra {
+            before: result,
+            of: operand,
+            to: home.clone(),
+            shape: ty.shape.clone(),
+            fill: copy,
+        });
+        self.padded.insert((result, operand), home);
+    }
+
+    fn home(&self, value: ValueId) -> Home {
+        self.places.homes[value.index()].clone().expect("operands of regions have homes")
+    }
+
+    /// The copies and fills to do before `value` is computed.
+    pub fn extras(&mut self, value: ValueId) -> Result<(), Diagnostic> {
+        let extras: Vec<Extra> = self.places.extras.iter().filter(|extra| extra.before == value).cloned().collect();
+        for extra in extras {
+            let dtype = self.module.graph.ty(extra.of).dtype;
+            let (body, operands) = match extra.fill {
+                Fill::Zero => (fill_body(&extra.shape, dtype, false), Vec::new()),
+                Fill::Copy(from) => (fill_body(&extra.shape, dtype, true), vec![self.home(from)]),
+            };
+            let nest = Nest::new(&body, &operands, &extra.to);
+            let origin = self.module.graph.node(extra.of).origin.via(match extra.fill {
+                Fill::Zero => "zero-halo",
+                Fill::Copy(_) => "copy-layout",
+            });
+            self.kernel(nest, operands, extra.to, origin, None);
+        }
+        Ok(())
+    }
+
+    /// The step of a region.
+    pub fn region(&mut self, region: &Region) -> Result<(), Diagnostic> {
+        let graph = &self.module.graph;
+        let mut homes: Vec<Home> = Vec::new();
+        for operand in &region.operands {
+            let padded = self.padded.get(&(region.result, *operand)).cloned();
+            homes.push(padded.unwrap_or_else(|| self.home(*operand)));
+        }
+        let to = self.home(region.result);
+        let mut nest = Nest::new(&region.body, &homes, &to);
+        let column = (0..nest.extents.len()).rev().find(|i| nest.result.coefficient(Var::Index(*i)).is(1));
+        let packables = column.map_or(Vec::new(), |column| packable(&nest, column));
+        for pack in packables {
+            let operand = region.operands[pack.operand];
+            let constant = self.constant_behind(operand).filter(|_| homes[pack.operand].start.is(0));
+            let packed = constant.and_then(|(_, data)| pack.constant(&nest, data));
+            let buffer = match (packed, pack.affine.coefficient(Var::Index(pack.column)).as_const()) {
+                (Some(data), _) => {
+                    let name = name_of(self.module, operand);
+                    let key = format!("{name} {:?} {:?}", pack.affine, data.shape);
+                    let places = &mut self.places;
+                    *self.packed.entry(key).or_insert_with(|| places.constant(&format!("{name}.packed"), data))
+                }
+                (None, Some(1)) => continue,
+                (None, _) => {
+                    let pack_nest = pack.nest(&nest);
+                    let ty = Type::new(graph.ty(operand).dtype, pack_nest.extents.clone());
+                    let name = format!("{}.packed", name_of(self.module, operand));
+                    let home = self.places.allocate(&name, &ty, &Halo::none(ty.rank()), false);
+                    let origin = graph.node(region.result).origin.via("pack-operand");
+                    self.kernel(pack_nest, vec![homes[pack.operand].clone()], home.clone(), origin, None);
+                    home.buffer
+                }
+            };
+            let address = pack.address(&nest);
+            // The operand may be read by other loads too: the packed one is an operand of its own.
+            nest.reads.insert(pack.load, (homes.len(), address));
+            homes.push(Home { buffer, start: Dim::from(0), strides: Vec::new() });
+            nest.operands.push(graph.ty(operand).dtype);
+        }
+        drop_unread(&mut nest, &mut homes);
+        let ty = graph.ty(region.result);
+        let dense = to.is_dense(&ty.shape) && to.start.is(0) && self.places.buffers[to.buffer.0].bytes == ty.bytes();
+        let result =
+            dense.then(|| Port { name: name_of(self.module, region.result), ty: ty.clone(), buffer: to.buffer });
+        let origin = graph.node(region.result).origin.clone();
+        self.kernel(nest, homes, to, origin, result);
+        Ok(())
+    }
+
+    /// The constant that `value` is a view of, if its elements lie as the constant's do.
+    fn constant_behind(&self, value: ValueId) -> Option<(ValueId, &'a drupe_ir::TensorData)> {
+        let mut at = value;
+        while self.roles[at.index()] == Role::View {
+            at = self.module.graph.node(at).operands[0];
+        }
+        let data = self.module.constant_of(at)?;
+        (self.home(at).buffer == self.home(value).buffer).then_some((at, data))
+    }
+
+    /// Adds the step that runs `nest`.
+    fn kernel(&mut self, nest: Nest, operands: Vec<Home>, to: Home, origin: Origin, result: Option<Port>) {
+        let result_dtype = nest.body.dtype(nest.body.value);
+        let flops = operations(&nest);
+        let share = match flops.as_const() {
+            Some(flops) => Dim::from((flops / TASK_OPERATIONS).clamp(1, MOST_TASKS)),
+            None => (&flops.floor_div(&Dim::from(TASK_OPERATIONS)) + &Dim::from(1)).smaller(&Dim::from(MOST_TASKS)),
+        };
+        let signature = Signature {
+            name: String::new(),
+            operands: nest.operands.clone(),
+            result: result_dtype,
+            tasks: share.clone(),
+        };
+        let mut dims = IndexSet::new();
+        let mut levels: Vec<Kernel> = Vec::new();
+        for level in &self.target.levels {
+            let schedule = choose(&nest, self.target, level);
+            levels.push(emit(&nest, &schedule, &signature, &mut dims));
+        }
+        let key = format!("{levels:?}");
+        let number = self.kernels.len();
+        let stem = match nest.body.folds.len() {
+            0 => "map",
+            1 if nest.factors(0).is_some() => "contract",
+            _ => "reduce",
+        };
+        let entry = self.kernels.entry(key);
+        let id = KernelId(entry.index());
+        entry.or_insert_with(|| {
+            let name = format!("drupe_{stem}_{number}");
+            for kernel in &mut levels {
+                kernel.name = name.clone();
+            }
+            KernelVariants { name, levels }
+        });
+        let argument = |home: &Home, dtype: DType, writes: bool| {
+            let bytes = Dim::from(i64::from(dtype.bits()) / 8);
+            Arg { buffer: home.buffer, offset: &home.start * &bytes, writes }
+        };
+        let mut args: Vec<Arg> =
+            operands.iter().zip(&signature.operands).map(|(home, dtype)| argument(home, *dtype, false)).collect();
+        args.push(argument(&to, result_dtype, true));
+        let touched: BTreeSet<BufferId> = args.iter().map(|arg| arg.buffer).collect();
+        let bytes = touched.iter().fold(Dim::from(0), |sum, buffer| &sum + &self.places.buffers[buffer.0].bytes);
+        let dims = dims.into_iter().collect();
+        self.steps.push(Step { work: Work::Kernel(id), args, dims, tasks: share, origin, result, flops, bytes });
+    }
+
+    /// The step of an operator that the runtime implements.
+    pub fn builtin(&mut self, value: ValueId) -> Result<(), Diagnostic> {
+        let node = self.module.graph.node(value);
+        let unsupported = || {
+            Diagnostic::new("unsupported", format!("the operator {} cannot be compiled yet", node.op.name()))
+                .at(&node.origin)
+        };
+        let (ints, symbolic) = match &node.op {
+            Op::TopK(op) => (vec![op.axis, op.largest as i64], op.k.clone()),
+            Op::TopKIndices(op) => (vec![op.axis, op.largest as i64], op.k.clone()),
+            _ => return Err(unsupported()),
+        };
+        let to = self.home(value);
+        let mut args = Vec::new();
+        for operand in &node.operands {
+            let home = self.home(*operand);
+            if !home.is_dense(&self.module.graph.ty(*operand).shape) {
+                return Err(unsupported().help("its operand does not lie dense in memory"));
+            }
+            let size = Dim::from(i64::from(self.module.graph.ty(*operand).dtype.bits()) / 8);
+            args.push(Arg { buffer: home.buffer, offset: &home.start * &size, writes: false });
+        }
+        args.push(Arg { buffer: to.buffer, offset: to.start.clone(), writes: true });
+        let shape = &self.module.graph.ty(node.operands[0]).shape;
+        let mut dims = vec![symbolic];
+        dims.extend(shape.iter().cloned());
+        let result = Port { name: name_of(self.module, value), ty: node.ty.clone(), buffer: to.buffer };
+        let elements = Dim::product(shape);
+        self.steps.push(Step {
+            work: Work::Builtin { name: node.op.name(), ints },
+            args,
+            dims,
+            tasks: Dim::from(1),
+            origin: node.origin.clone(),
+            result: Some(result),
+            flops: elements.clone(),
+            bytes: node.ty.bytes(),
+        });
+        Ok(())
+    }
+
+    /// The program, without the buffers that no step touches.
+    pub fn finish(self) -> Program {
+        let graph = &self.module.graph;
+        let port = |name: &str, value: ValueId| Port {
+            name: name.into(),
+            ty: graph.ty(value).clone(),
+            buffer: self.places.homes[value.index()].as_ref().expect("inputs and outputs have homes").buffer,
+        };
+        let mut program = Program {
+            name: self.module.name.clone(),
+            symbols: self.module.symbols.clone(),
+            inputs: graph.inputs().map(|(name, value)| port(name, value)).collect(),
+            outputs: graph.outputs.iter().map(|(name, value)| port(name, *value)).collect(),
+            buffers: Vec::new(),
+            kernels: self.kernels.into_values().collect(),
+            steps: self.steps,
+        };
+        let mut used: BTreeSet<BufferId> =
+            program.steps.iter().flat_map(|step| step.args.iter().map(|arg| arg.buffer)).collect();
+        used.extend(program.inputs.iter().chain(&program.outputs).map(|port| port.buffer));
+        let mut renamed = BTreeMap::new();
+        for (number, buffer) in self.places.buffers.into_iter().enumerate() {
+            if used.contains(&BufferId(number)) {
+                renamed.insert(BufferId(number), BufferId(program.buffers.len()));
+                program.buffers.push(buffer);
+            }
+        }
+        for step in &mut program.steps {
+            for arg in &mut step.args {
+                arg.buffer = renamed[&arg.buffer];
+            }
+            if let Some(result) = &mut step.result {
+                result.buffer = renamed[&result.buffer];
+            }
+        }
+        for port in program.inputs.iter_mut().chain(&mut program.outputs) {
+            port.buffer = renamed[&port.buffer];
+        }
+        program
+    }
+}
+
+/// Arithmetic operations: two for each step of a fold, one for each element.
+fn operations(nest: &Nest) -> Dim {
+    let elements = Dim::product(&nest.extents);
+    nest.body.folds.iter().fold(elements, |sum, fold| {
+        let vars = nest.dependencies(fold.element);
+        let index = |var: &Var| match var {
+            Var::Index(variable) => Some(&nest.extents[*variable]),
+            Var::Reduce(_) => None,
+        };
+        let points = Dim::product(vars.iter().filter_map(index));
+        &sum + &(&(&points * &Dim::product(&fold.space)) * &Dim::from(2))
+    })
+}
+
+/// Leaves out operands that no read needs any more.
+fn drop_unread(nest: &mut Nest, homes: &mut Vec<Home>) {
+    let mut roots: Vec<_> = nest.body.folds.iter().map(|fold| fold.element).collect();
+    roots.push(nest.body.value);
+    let mut read = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    while let Some(id) = roots.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        roots.extend(drupe_ir::Body::children(nest.body.node(id)));
+        if let Some((operand, address)) = nest.reads.get(&id) {
+            read.insert(*operand);
+            if let crate::nest::Address::Strided { computed, .. } = address {
+                roots.extend(computed.iter().map(|(id, _)| *id));
+            }
+        }
+    }
+    let kept: Vec<usize> = read.into_iter().collect();
+    nest.reads.retain(|id, _| seen.contains(id));
+    for (operand, _) in nest.reads.values_mut() {
+        *operand = kept.binary_search(operand).expect("read operands are kept");
+    }
+    nest.operands = kept.iter().map(|operand| nest.operands[*operand]).collect();
+    *homes = kept.iter().map(|operand| homes[*operand].clone()).collect();
+}

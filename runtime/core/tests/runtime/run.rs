@@ -1,7 +1,4 @@
 //! Programs compute what their kernels say, for every way to give inputs and take outputs.
-#![cfg(all(unix, not(target_vendor = "apple"), any(target_arch = "x86_64", target_arch = "aarch64")))]
-
-mod support;
 
 use drupe_runtime::{DType, Error, LoadOptions, Options, Program, Session, Tensor, TensorView, Verify};
 
@@ -22,7 +19,7 @@ fn floats(count: usize) -> (Vec<f32>, Tensor) {
 #[test]
 fn a_file_is_mapped_and_run() {
     let path = std::env::temp_dir().join(format!("drupe-run-{}.drupe", std::process::id()));
-    std::fs::write(&path, support::fixed_model()).expect("temporary folder");
+    std::fs::write(&path, crate::support::fixed_model()).expect("temporary folder");
     let program = Program::open(&path).expect("valid artifact");
     std::fs::remove_file(&path).expect("just written");
     assert_eq!(program.level(), Some("base"));
@@ -36,7 +33,7 @@ fn a_file_is_mapped_and_run() {
 
 #[test]
 fn symbols_rebind_for_every_thread_count() {
-    let bytes = support::symbolic_model();
+    let bytes = crate::support::symbolic_model();
     for threads in [1, 2, 3, 16] {
         let mut session = session(&bytes, threads);
         for count in [1, 5, 70_000, 5, 1024] {
@@ -56,7 +53,7 @@ fn symbols_rebind_for_every_thread_count() {
 
 #[test]
 fn outputs_go_to_the_callers_memory() {
-    let mut session = session(&support::symbolic_model(), 2);
+    let mut session = session(&crate::support::symbolic_model(), 2);
     let (values, a) = floats(300);
     let inputs = [("a", a.view()), ("b", a.view())];
     let mut y = Tensor::zeros(DType::F32, &[300]).expect("small");
@@ -80,7 +77,7 @@ fn outputs_go_to_the_callers_memory() {
 
 #[test]
 fn builtins_and_data_dependent_sizes() {
-    let mut session = session(&support::builtin_model(), 1);
+    let mut session = session(&crate::support::builtin_model(), 1);
     for (x, top, places, found) in [
         (&[0.0, 7.0, 0.0, 9.0, 7.0][..], [9.0, 7.0], [3, 1], &[1, 3, 4][..]),
         (&[0.0; 5], [0.0, 0.0], [0, 1], &[]),
@@ -99,7 +96,7 @@ fn builtins_and_data_dependent_sizes() {
 
 #[test]
 fn kernels_follow_data_dependent_sizes() {
-    let mut session = session(&support::data_dependent_model(), 2);
+    let mut session = session(&crate::support::data_dependent_model(), 2);
     for nonzero in [3, 8, 0, 5] {
         let x: Vec<f32> = (0..8).map(|index| if index < nonzero { 1.0 + index as f32 } else { 0.0 }).collect();
         let input = Tensor::from_slice(&[8], &x).expect("eight");
@@ -112,7 +109,7 @@ fn kernels_follow_data_dependent_sizes() {
 
 #[test]
 fn observers_see_every_step() {
-    let mut session = session(&support::fixed_model(), 2);
+    let mut session = session(&crate::support::fixed_model(), 2);
     let (_, x) = floats(4);
     let mut seen = Vec::new();
     session
@@ -131,7 +128,7 @@ fn observers_see_every_step() {
 
 #[test]
 fn wrong_inputs_are_named() {
-    let mut session = session(&support::symbolic_model(), 1);
+    let mut session = session(&crate::support::symbolic_model(), 1);
     let (_, a) = floats(3);
     let (_, longer) = floats(4);
     let integers = Tensor::from_slice(&[3], &[1_i64, 2, 3]).expect("three");
@@ -161,7 +158,7 @@ fn wrong_inputs_are_named() {
 
 #[test]
 fn levels_are_chosen_and_forced() {
-    let bytes = support::fixed_model();
+    let bytes = crate::support::fixed_model();
     let open = |level: &str| {
         let options = LoadOptions { verify: Verify::Structure, level: Some(level.into()) };
         Program::from_bytes(&bytes, &options).map(|program| program.level().map(str::to_owned))
@@ -174,7 +171,7 @@ fn levels_are_chosen_and_forced() {
 #[test]
 fn memory_limits_hold() {
     let options = Options { threads: 1, memory_limit: Some(10_000) };
-    let mut session = Session::new(&open(&support::symbolic_model()), options).expect("no memory yet");
+    let mut session = Session::new(&open(&crate::support::symbolic_model()), options).expect("no memory yet");
     session.bind(&[("a", &[100]), ("b", &[100])]).expect("fits");
     let fault = session.bind(&[("a", &[1000]), ("b", &[1000])]).expect_err("does not fit");
     assert!(matches!(fault, Error::MemoryLimit { limit: 10_000, .. }), "{fault}");

@@ -1,1 +1,36 @@
+//! The C interface of the runtime: `include/drupe.h`.
 //!
+//! # Example
+//! ```c
+//! DrupeProgram *program = drupe_program_open("model.drupe");
+//! DrupeSession *session = drupe_session_new(program, 0);
+//! drupe_session_set_input(session, 0, shape, 4, image, sizeof image);
+//! if (drupe_session_run(session) != DRUPE_STATUS_OK) puts(drupe_last_error());
+//! DrupeTensor scores;
+//! drupe_session_output(session, 0, &scores);
+//! ```
+//!
+//! # Invariants
+//! - No panic crosses into C: every function catches it and reports [`DrupeStatus::Panic`].
+//! - A null handle or pointer where one is needed is an error, not a crash.
+//! - No tensor is copied: inputs are read where they are, outputs lie in the session.
+//! - The header is checked in, and a test says when it is not current.
+
+mod handles;
+mod program;
+mod session;
+mod status;
+
+pub use handles::{DrupePort, DrupeTensor, DrupeType};
+pub use program::DrupeProgram;
+pub use session::DrupeSession;
+pub use status::DrupeStatus;
+
+pub use program::{
+    drupe_program_free, drupe_program_from_bytes, drupe_program_input, drupe_program_input_count, drupe_program_open,
+    drupe_program_output, drupe_program_output_count,
+};
+pub use session::{
+    drupe_session_free, drupe_session_new, drupe_session_output, drupe_session_run, drupe_session_set_input,
+};
+pub use status::{drupe_last_error, drupe_version};

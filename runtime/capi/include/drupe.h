@@ -1,0 +1,187 @@
+// The C interface of the drupe runtime. Made by cbindgen from the crate drupe-capi; do not edit.
+
+#ifndef DRUPE_H
+#define DRUPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// What a function says about its success.
+typedef enum {
+  // It did what it should.
+  DRUPE_STATUS_OK = 0,
+  // A null pointer, an index out of range, or a call out of order.
+  DRUPE_STATUS_INVALID_ARGUMENT = 1,
+  // The artifact cannot be used.
+  DRUPE_STATUS_LOAD = 2,
+  // An input is missing or does not fit the model.
+  DRUPE_STATUS_INPUT = 3,
+  // Memory is short.
+  DRUPE_STATUS_MEMORY = 4,
+  // The model could not be run.
+  DRUPE_STATUS_RUN = 5,
+  // The runtime has a bug; the handle involved must only be freed.
+  DRUPE_STATUS_PANIC = 6,
+} DrupeStatus;
+
+// The type of a tensor's elements.
+typedef enum {
+  // IEEE 754 binary32.
+  DRUPE_TYPE_F32 = 0,
+  // IEEE 754 binary16.
+  DRUPE_TYPE_F16 = 1,
+  // The upper half of a binary32.
+  DRUPE_TYPE_BF16 = 2,
+  // IEEE 754 binary64.
+  DRUPE_TYPE_F64 = 3,
+  // int8_t
+  DRUPE_TYPE_I8 = 4,
+  // uint8_t
+  DRUPE_TYPE_U8 = 5,
+  // int16_t
+  DRUPE_TYPE_I16 = 6,
+  // uint16_t
+  DRUPE_TYPE_U16 = 7,
+  // int32_t
+  DRUPE_TYPE_I32 = 8,
+  // uint32_t
+  DRUPE_TYPE_U32 = 9,
+  // int64_t
+  DRUPE_TYPE_I64 = 10,
+  // uint64_t
+  DRUPE_TYPE_U64 = 11,
+  // One byte, 0 or 1.
+  DRUPE_TYPE_BOOL = 12,
+} DrupeType;
+
+// A verified artifact. Threads may share it.
+typedef struct DrupeProgram DrupeProgram;
+
+// Runs a program with its own memory and threads. One thread at a time may use it.
+typedef struct DrupeSession DrupeSession;
+
+// An input or output of a program. Its pointers live as long as the program's handle.
+typedef struct {
+  // Its name.
+  const char *name;
+  // Its element type.
+  DrupeType dtype;
+  // Number of dimensions.
+  size_t rank;
+  // The dimensions, outermost first; -1 where the size is decided by the inputs.
+  const int64_t *shape;
+} DrupePort;
+
+// A dense, row-major tensor.
+typedef struct {
+  // Its element type.
+  DrupeType dtype;
+  // Number of dimensions.
+  size_t rank;
+  // The dimensions, outermost first.
+  const int64_t *shape;
+  // The elements.
+  const void *data;
+  // Bytes of the elements.
+  size_t bytes;
+} DrupeTensor;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Maps and verifies the artifact at a path (UTF-8). Null on failure.
+//
+// The file must come from where you would load a library: it is code. It must not be changed
+// while the program lives; replace files by renaming.
+//
+// # Safety
+// `path` is null or a NUL-terminated string.
+DrupeProgram *drupe_program_open(const char *path);
+
+// Verifies and copies an artifact in memory. Null on failure.
+//
+// # Safety
+// `data` is null or points to `len` bytes.
+DrupeProgram *drupe_program_from_bytes(const void *data, size_t len);
+
+// Frees a program; its sessions stay usable. Null is ignored.
+//
+// # Safety
+// `program` is null or a handle that is not used again.
+void drupe_program_free(DrupeProgram *program);
+
+// The number of inputs; 0 for null.
+//
+// # Safety
+// `program` is null or a live handle.
+size_t drupe_program_input_count(const DrupeProgram *program);
+
+// The number of outputs; 0 for null.
+//
+// # Safety
+// `program` is null or a live handle.
+size_t drupe_program_output_count(const DrupeProgram *program);
+
+// Describes an input.
+//
+// # Safety
+// `program` is null or a live handle, `port` null or the address of a `DrupePort`.
+DrupeStatus drupe_program_input(const DrupeProgram *program, size_t index, DrupePort *port);
+
+// Describes an output.
+//
+// # Safety
+// `program` is null or a live handle, `port` null or the address of a `DrupePort`.
+DrupeStatus drupe_program_output(const DrupeProgram *program, size_t index, DrupePort *port);
+
+// Makes a session with `threads` threads, the calling one included; 0 for one a core. Null on
+// failure.
+//
+// # Safety
+// `program` is null or a live handle.
+DrupeSession *drupe_session_new(const DrupeProgram *program, size_t threads);
+
+// Frees a session and its memory. Null is ignored.
+//
+// # Safety
+// `session` is null or a handle that is not used again.
+void drupe_session_free(DrupeSession *session);
+
+// Sets an input to the caller's tensor, which is not copied: `data` must live and keep its value
+// until the last run that uses it, and be aligned to its elements. It stays set for later runs.
+//
+// # Safety
+// `session` is null or a live handle, `shape` points to `rank` numbers and `data` to `bytes` bytes.
+DrupeStatus drupe_session_set_input(DrupeSession *session,
+                                    size_t index,
+                                    const int64_t *shape,
+                                    size_t rank,
+                                    const void *data,
+                                    size_t bytes);
+
+// Runs the program on the inputs set. The outputs of the run before become invalid.
+//
+// # Safety
+// `session` is null or a live handle, and all inputs set are still alive.
+DrupeStatus drupe_session_run(DrupeSession *session);
+
+// The value of an output after a successful run. It lies in the session and is valid until the
+// next run.
+//
+// # Safety
+// `session` is null or a live handle, `tensor` null or the address of a `DrupeTensor`.
+DrupeStatus drupe_session_output(DrupeSession *session, size_t index, DrupeTensor *tensor);
+
+// Why the last function that failed on this thread did; an empty text if none has. Valid until
+// the next one fails on this thread.
+const char *drupe_last_error(void);
+
+// The runtime's version, e.g. `0.1.0`; lives forever.
+const char *drupe_version(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* DRUPE_H */

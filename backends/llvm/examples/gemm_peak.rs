@@ -1,0 +1,259 @@
+//! How close the f32 matrix-multiplication kernel comes to this machine's peak, by tile, unrolling and form of
+//! addresses. `cargo run --release -p drupe-llvm --example gemm_peak [FILTER]`
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use drupe_ir::{BinaryOp, DType};
+use drupe_kernel::{Access, Kernel, KernelBuilder, Place, Type, Value};
+use drupe_llvm::{Kind, Machine, emit};
+use drupe_target::{IsaLevel, Target};
+use std::time::Instant;
+
+/// How the elements of the left operand are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Rows of a fixed length, one scalar read and splat for each row and step.
+    Rows,
+    /// Rows whose length is an argument.
+    DynamicRows,
+    /// `[K][rows]`, one scalar read and splat each.
+    Packed,
+    /// Rows of a fixed length, `unroll` consecutive elements read at once and splat lane by lane.
+    Lanes,
+}
+
+/// How offsets move along K.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Computed from the loop variable.
+    Index,
+    /// Carried from one iteration to the next.
+    Carried,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    rows: usize,
+    vectors: usize,
+    lanes: u16,
+    unroll: usize,
+    left: Left,
+    form: Form,
+}
+
+const K: usize = 128;
+const BLOCKS: usize = 8;
+
+fn main() {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    let target = Target::find("x86-64").unwrap();
+    let host = Target::host();
+    for level in &target.levels {
+        if host.level(&level.name).is_none() {
+            println!("{}: not on this machine", level.name);
+            continue;
+        }
+        table(&Machine::for_images(&target, level), level, &filter);
+    }
+}
+
+fn table(machine: &Machine, level: &IsaLevel, filter: &str) {
+    let lanes = level.lanes(32) as u16;
+    let peak = peak(machine, lanes, level.vector_registers as usize);
+    println!("{}: peak {peak:.1} GFLOP/s", level.name);
+    println!("{:>8} {:>6} {:>12} {:>8} {:>9} {:>6} {:>7} {:>9}", "tile", "unroll", "left", "offsets", "GFLOP/s", "%", "spills", "compile");
+    let tiles: &[(usize, usize)] = match lanes {
+        16 => &[(6, 4), (7, 3), (8, 3), (9, 3), (12, 2), (13, 2), (14, 2), (28, 1), (5, 5), (4, 6)],
+        _ => &[(4, 2), (5, 2), (6, 2), (3, 4), (4, 3), (12, 1), (14, 1), (2, 6)],
+    };
+    for &(rows, vectors) in tiles {
+        for unroll in [1, 2, 4, 8] {
+            for left in [Left::Rows, Left::DynamicRows, Left::Packed, Left::Lanes] {
+                for form in [Form::Index, Form::Carried] {
+                    let shape = Shape { rows, vectors, lanes, unroll, left, form };
+                    let interesting = (unroll > 1 || left != Left::Lanes)
+                        && (form == Form::Index || left == Left::Rows || left == Left::Packed);
+                    let name = format!("{}x{} {} {left:?} {form:?}", rows, vectors * usize::from(lanes), unroll);
+                    if interesting && name.contains(filter) {
+                        measure(machine, shape, peak);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn measure(machine: &Machine, shape: Shape, peak: f64) {
+    let kernel = gemm(shape);
+    let start = Instant::now();
+    let assembly = emit(std::slice::from_ref(&kernel), machine, Kind::Assembly).unwrap();
+    let compile = start.elapsed();
+    let assembly = String::from_utf8_lossy(&assembly[0]).into_owned();
+    if std::env::var_os("DRUPE_DUMP").is_some() {
+        println!("{assembly}");
+    }
+    let spills = assembly.lines().filter(|line| line.contains("Spill") || line.contains("Reload")).count();
+    let loaded = support::load(&[kernel], machine);
+    let (m, n) = (shape.rows * BLOCKS, shape.vectors * usize::from(shape.lanes));
+    let mut a: Vec<f32> = (0..m * K + 64).map(|i| (i % 7) as f32 - 3.0).collect();
+    let mut b: Vec<f32> = (0..n * K).map(|i| (i % 5) as f32 - 2.0).collect();
+    let mut c = vec![0f32; m * n];
+    let buffers = [a.as_mut_ptr().cast(), b.as_mut_ptr().cast(), c.as_mut_ptr().cast()];
+    // Safety: the level is this machine's; the buffers hold BLOCKS tasks.
+    let seconds = best(|| unsafe { loaded.run(0, &buffers, &[K as i64], 0, BLOCKS as i64) });
+    check(shape, &a, &b, &c);
+    let speed = (2 * m * n * K) as f64 / seconds / 1e9;
+    println!(
+        "{:>8} {:>6} {:>12} {:>8} {speed:>9.1} {:>6.1} {spills:>7} {:>6.1} ms",
+        format!("{}x{n}", shape.rows),
+        shape.unroll,
+        format!("{:?}", shape.left),
+        format!("{:?}", shape.form),
+        100.0 * speed / peak,
+        compile.as_secs_f64() * 1e3
+    );
+}
+
+fn check(shape: Shape, a: &[f32], b: &[f32], c: &[f32]) {
+    let (lanes, n) = (usize::from(shape.lanes), shape.vectors * usize::from(shape.lanes));
+    for (row, column) in [(0, 0), (shape.rows - 1, n - 1), (shape.rows * BLOCKS - 1, n / 2), (shape.rows + 1, 1)] {
+        let left = |k: usize| match shape.left {
+            Left::Packed => a[(row / shape.rows * K + k) * shape.rows + row % shape.rows],
+            Left::Rows | Left::DynamicRows | Left::Lanes => a[row * K + k],
+        };
+        let sum: f32 = (0..K).map(|k| left(k) * b[(column / lanes * K + k) * lanes + column % lanes]).sum();
+        assert_eq!(c[row * n + column], sum, "{shape:?} [{row}, {column}]");
+    }
+}
+
+/// `c = a b`: `b` packed in panels of one vector `[panel][K][lanes]`, one task for `rows` rows of `a` and `c`.
+fn gemm(shape: Shape) -> Kernel {
+    let Shape { rows, vectors, lanes, unroll, left, form } = shape;
+    let mut builder = KernelBuilder::new("gemm");
+    let k = &mut builder;
+    let [a, b] = ["a", "b"].map(|name| Place::Buffer(k.buffer(name, DType::F32, Access::Read)));
+    let c = Place::Buffer(k.buffer("c", DType::F32, Access::Write));
+    let vector = Type::vector(DType::F32, lanes);
+    let depth = if left == Left::DynamicRows { k.dim(0) } else { k.int(K as i64) };
+    let task = k.task();
+    let rows_value = k.int(rows as i64);
+    let block = k.binary(BinaryOp::Mul, task, rows_value);
+    let a_base = k.binary(BinaryOp::Mul, block, depth);
+    let zero = k.int(0);
+    let mut init: Vec<Value> = (0..rows * vectors).map(|_| k.number(vector, 0.0)).collect();
+    if form == Form::Carried {
+        init.extend([a_base, zero]);
+    }
+    let end = k.int(K as i64);
+    let results = k.for_loop(zero, end, unroll as i64, init, |k, index, carried| {
+        let mut sums = carried[..rows * vectors].to_vec();
+        let step = if left == Left::Packed { rows } else { 1 };
+        let (a_at, b_at) = match form {
+            Form::Carried => (carried[rows * vectors], carried[rows * vectors + 1]),
+            Form::Index => {
+                let (step, lanes) = (k.int(step as i64), k.int(lanes.into()));
+                let along = k.binary(BinaryOp::Mul, index, step);
+                (k.binary(BinaryOp::Add, a_base, along), k.binary(BinaryOp::Mul, index, lanes))
+            }
+        };
+        let add = |k: &mut KernelBuilder, at: Value, by: usize| {
+            let by = k.int(by as i64);
+            k.binary(BinaryOp::Add, at, by)
+        };
+        let row_at = |k: &mut KernelBuilder, row: usize, by: usize| match left {
+            Left::Packed => add(k, a_at, by * rows + row),
+            Left::Rows | Left::Lanes => add(k, a_at, row * K + by),
+            Left::DynamicRows => {
+                let row = k.int(row as i64);
+                let start = k.binary(BinaryOp::Mul, row, depth);
+                let at = k.binary(BinaryOp::Add, a_at, start);
+                add(k, at, by)
+            }
+        };
+        let chunks: Vec<Value> = match left {
+            Left::Lanes => (0..rows)
+                .map(|row| {
+                    let at = row_at(k, row, 0);
+                    k.load(a, at, Type::vector(DType::F32, unroll as u16))
+                })
+                .collect(),
+            Left::Rows | Left::DynamicRows | Left::Packed => Vec::new(),
+        };
+        for by in 0..unroll {
+            let right: Vec<Value> = (0..vectors)
+                .map(|panel| {
+                    let at = add(k, b_at, (panel * K + by) * usize::from(lanes));
+                    k.load(b, at, vector)
+                })
+                .collect();
+            for row in 0..rows {
+                let element = match chunks.get(row) {
+                    Some(chunk) => k.extract(*chunk, by as u16),
+                    None => {
+                        let at = row_at(k, row, by);
+                        k.load(a, at, Type::scalar(DType::F32))
+                    }
+                };
+                let splat = k.splat(element, lanes);
+                for panel in 0..vectors {
+                    let sum = &mut sums[row * vectors + panel];
+                    *sum = k.fma(splat, right[panel], *sum);
+                }
+            }
+        }
+        if form == Form::Carried {
+            sums.push(add(k, a_at, step * unroll));
+            sums.push(add(k, b_at, unroll * usize::from(lanes)));
+        }
+        sums
+    });
+    let width = k.int((vectors * usize::from(lanes)) as i64);
+    let c_base = k.binary(BinaryOp::Mul, block, width);
+    for (number, sum) in results[..rows * vectors].iter().enumerate() {
+        let by = k.int((number * usize::from(lanes)) as i64);
+        let at = k.binary(BinaryOp::Add, c_base, by);
+        k.store(c, at, *sum);
+    }
+    builder.finish()
+}
+
+/// GFLOP/s of a loop of FMAs on registers only.
+fn peak(machine: &Machine, lanes: u16, registers: usize) -> f64 {
+    const STEPS: i64 = 1000;
+    let sums = registers - 4;
+    let mut builder = KernelBuilder::new("peak");
+    let k = &mut builder;
+    let (x, y) = (k.buffer("x", DType::F32, Access::Read), k.buffer("y", DType::F32, Access::Write));
+    let (zero, steps) = (k.int(0), k.int(STEPS));
+    let vector = Type::vector(DType::F32, lanes);
+    let factor = k.load(Place::Buffer(x), zero, vector);
+    let init: Vec<Value> = (0..sums).map(|_| k.number(vector, 0.0)).collect();
+    let results = k.for_loop(zero, steps, 1, init, |k, _, sums| {
+        sums.iter().map(|sum| k.fma(factor, *sum, factor)).collect()
+    });
+    for (number, sum) in results.into_iter().enumerate() {
+        let at = k.int((number * usize::from(lanes)) as i64);
+        k.store(Place::Buffer(y), at, sum);
+    }
+    let loaded = support::load(&[builder.finish()], machine);
+    let (mut x, mut y) = ([0.5f32; 16], vec![0f32; sums * usize::from(lanes)]);
+    let buffers = [x.as_mut_ptr().cast(), y.as_mut_ptr().cast()];
+    // Safety: the level is this machine's; the buffers hold what the kernel reads and writes.
+    let seconds = best(|| unsafe { loaded.run(0, &buffers, &[], 0, 1) });
+    (2 * sums * usize::from(lanes)) as f64 * STEPS as f64 / seconds / 1e9
+}
+
+/// The least time of one call among many, in seconds.
+fn best(mut call: impl FnMut()) -> f64 {
+    call();
+    (0..15)
+        .map(|_| {
+            let start = Instant::now();
+            for _ in 0..200 {
+                call();
+            }
+            start.elapsed().as_secs_f64() / 200.0
+        })
+        .fold(f64::INFINITY, f64::min)
+}

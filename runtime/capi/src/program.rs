@@ -79,7 +79,10 @@ pub unsafe extern "C" fn drupe_program_free(program: *mut DrupeProgram) {
         // Safety: made by `Box::into_raw`, and by this function's contract.
         let program = unsafe { Box::from_raw(program) };
         // A panic while freeing has nobody to be reported to.
-        let _status = status(|| Ok(drop(program)));
+        let _status = guard(|| {
+            drop(program);
+            Ok(())
+        });
     }
 }
 

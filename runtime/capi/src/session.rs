@@ -64,7 +64,10 @@ pub unsafe extern "C" fn drupe_session_free(session: *mut DrupeSession) {
         // Safety: made by `Box::into_raw`, and by this function's contract.
         let session = unsafe { Box::from_raw(session) };
         // A panic while freeing has nobody to be reported to.
-        let _status = status(|| Ok(drop(session)));
+        let _status = guard(|| {
+            drop(session);
+            Ok(())
+        });
     }
 }
 

@@ -10,6 +10,11 @@ use crate::cpu::has_feature;
 use crate::error::Error;
 
 /// A kernel; see the crate's documentation for the interface.
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Kernel = unsafe extern "sysv64" fn(*const *mut u8, *const i64, *mut u8, i64, i64);
+
+/// A kernel; see the crate's documentation for the interface.
+#[cfg(not(target_arch = "x86_64"))]
 pub(crate) type Kernel = unsafe extern "C" fn(*const *mut u8, *const i64, *mut u8, i64, i64);
 
 /// A code image in executable, not writable memory.

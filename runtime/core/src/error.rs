@@ -56,7 +56,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The artifact uses a builtin that this runtime lacks, or not as it is meant.
-    #[error("plan step {step} uses builtin {name:?}: {fault}; use the runtime of the compiler's version")]
+    #[error("plan step {step} uses builtin {name:?}: {fault}; compile the model with the drupe version of the runtime")]
     Builtin {
         /// The step.
         step: usize,

@@ -77,11 +77,13 @@ impl Bases {
 }
 
 impl Binding {
+    /// Resolves the plan for these symbol values; takes over the memory of `old` where it fits.
     pub(crate) fn new(
         program: &Program,
         bound: Vec<i64>,
         threads: usize,
         memory_limit: Option<u64>,
+        old: Option<Binding>,
     ) -> Result<Binding, Error> {
         let plan = program.plan();
         let layout = Layout::new(plan, &bound)?;
@@ -92,12 +94,17 @@ impl Binding {
         if let Some(limit) = memory_limit.filter(|&limit| need > limit) {
             return Err(Error::MemoryLimit { need, limit });
         }
-        let outputs = layout.output_sizes().iter().map(|&size| Memory::zeroed(size));
+        let (old_arena, old_scratch, old_outputs) = match old {
+            Some(old) => (Some(old.arena), Some(old.scratch), old.outputs),
+            None => (None, None, Vec::new()),
+        };
+        let mut old_outputs = old_outputs.into_iter();
+        let outputs = layout.output_sizes().iter().map(|&size| Memory::new(size, old_outputs.next()));
         let mut binding = Binding {
             current: bound.clone(),
             bound,
-            arena: Memory::zeroed(layout.arena_bytes())?,
-            scratch: Memory::zeroed(scratch_bytes)?,
+            arena: Memory::new(layout.arena_bytes(), old_arena)?,
+            scratch: Memory::new(scratch_bytes, old_scratch)?,
             scratch_stride,
             outputs: outputs.collect::<Result<_, _>>()?,
             copies: Vec::new(),
@@ -116,6 +123,11 @@ impl Binding {
 
     pub(crate) fn bound_symbols(&self) -> &[i64] {
         &self.bound
+    }
+
+    /// Whether any step has tasks for more than one thread.
+    pub(crate) fn is_parallel(&self) -> bool {
+        self.launches.iter().any(|launch| launch.grid > 1 && launch.kernel.is_some())
     }
 
     pub(crate) fn layout(&self) -> &Layout {

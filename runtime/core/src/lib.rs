@@ -24,7 +24,8 @@
 //! this thread alone (64-byte aligned, contents arbitrary), and `begin..end` the tasks of the
 //! step's grid to do. The arena, the constants and the session's outputs are 64-byte aligned; a
 //! caller's tensors are aligned to their element only. A kernel must be a leaf: it calls nothing
-//! and unwinds nothing.
+//! and unwinds nothing. The convention is AAPCS64 or System V's, on Windows too: one code image
+//! serves every operating system.
 //!
 //! # Trust
 //! An artifact is code, like a shared library: it is verified against damage and against
@@ -36,7 +37,7 @@
 //! - Nothing here depends on the compiler, and nothing is parsed, packed or compiled at load.
 //! - Weights are mapped, never copied; code is never writable and executable at once.
 //! - Addresses a kernel gets lie inside live memory of the declared length.
-//! - A run after the first with the same shapes allocates nothing but the results it returns.
+//! - A run with the shapes of the one before plans nothing and maps no memory.
 
 mod bind;
 mod builtins;

@@ -26,7 +26,16 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn zeroed(bytes: u64) -> Result<Memory, OutOfMemory> {
+    /// At least `bytes` bytes; `old` if it is large enough and not four times too large. Recycled
+    /// bytes keep their contents.
+    pub(crate) fn new(bytes: u64, old: Option<Memory>) -> Result<Memory, OutOfMemory> {
+        let fits = |memory: &Memory| {
+            let len = memory.pages.len() as u64;
+            len >= bytes && len / 4 <= bytes
+        };
+        if let Some(memory) = old.filter(fits) {
+            return Ok(memory);
+        }
         let fault = OutOfMemory { bytes };
         let len = usize::try_from(bytes.max(1)).map_err(|_| fault)?;
         let pages = MmapMut::map_anon(len).map_err(|_| fault)?;

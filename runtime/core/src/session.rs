@@ -166,9 +166,8 @@ impl Session {
         let ordered: Vec<InputShape> = order.iter().map(|&index| given[index]).collect();
         let symbols = bind_symbols(plan, &ordered)?;
         if self.binding.as_ref().is_none_or(|binding| binding.bound_symbols() != symbols) {
-            // The old memory goes first, so that both are never held at once.
-            self.binding = None;
-            self.binding = Some(Binding::new(&self.program, symbols, self.pool.threads(), self.memory_limit)?);
+            let old = self.binding.take();
+            self.binding = Some(Binding::new(&self.program, symbols, self.pool.threads(), self.memory_limit, old)?);
         }
         Ok(order)
     }
@@ -190,7 +189,9 @@ impl Session {
             }
         }
         let binding = self.binding.as_mut().expect("bind_inputs has bound");
-        self.pool.begin_run();
+        if binding.is_parallel() {
+            self.pool.begin_run();
+        }
         let done = binding.run(&self.program, &self.builtins, &mut self.pool, &ordered, direct, observer);
         self.pool.end_run();
         done

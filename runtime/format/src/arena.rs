@@ -13,8 +13,10 @@ pub const ARENA_ALIGNMENT: u64 = 64;
 
 /// Buffers up to which more than one order is tried; beyond, planning time matters more.
 const SEARCH_LIMIT: usize = 2048;
-/// Comparisons the search may spend: some tens of milliseconds.
-const SEARCH_WORK: usize = 16_000_000;
+/// Comparisons the search may spend at compile time: some tens of milliseconds.
+const THOROUGH: usize = 16_000_000;
+/// Comparisons the search may spend at run time: about a millisecond.
+const QUICK: usize = 400_000;
 
 /// A buffer to place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,15 @@ pub struct ArenaTooLarge {
 /// # Ok::<(), drupe_format::ArenaTooLarge>(())
 /// ```
 pub fn plan_arena(lifetimes: &[Lifetime]) -> Result<ArenaPlan, ArenaTooLarge> {
+    plan_within(lifetimes, THOROUGH)
+}
+
+/// [`plan_arena`] in less time with a sometimes larger result, for the runtime.
+pub fn plan_arena_quickly(lifetimes: &[Lifetime]) -> Result<ArenaPlan, ArenaTooLarge> {
+    plan_within(lifetimes, QUICK)
+}
+
+fn plan_within(lifetimes: &[Lifetime], search_work: usize) -> Result<ArenaPlan, ArenaTooLarge> {
     let total: u128 = lifetimes.iter().map(|lifetime| u128::from(lifetime.size)).sum();
     if total + u128::from(ARENA_ALIGNMENT) * lifetimes.len() as u128 > i64::MAX as u128 {
         return Err(ArenaTooLarge { bytes: total });
@@ -92,7 +103,7 @@ pub fn plan_arena(lifetimes: &[Lifetime]) -> Result<ArenaPlan, ArenaTooLarge> {
     }
     let (mut placement, order, fit) = best.unwrap_or_default();
     if placement.bytes > good_enough && buffers.len() <= SEARCH_LIMIT {
-        placement = search(&conflicts, placement, order, fit, good_enough);
+        placement = search(&conflicts, (placement, order, fit), good_enough, search_work);
     }
     Ok(ArenaPlan { offsets: placement.offsets, bytes: placement.bytes, lower_bound })
 }
@@ -259,10 +270,9 @@ fn place(conflicts: &Conflicts, order: &[usize], fit: Fit, limit: u64) -> Option
 /// in the order, keeping what does not get worse.
 fn search(
     conflicts: &Conflicts,
-    mut best: Placement,
-    mut order: Vec<usize>,
-    mut fit: Fit,
+    (mut best, mut order, mut fit): (Placement, Vec<usize>, Fit),
     good_enough: u64,
+    work: usize,
 ) -> Placement {
     let buffers = conflicts.buffers;
     // A fixed seed: the same buffers give the same plan. (xorshift64, Marsaglia 2003.)
@@ -274,7 +284,7 @@ fn search(
         (state % below.max(1) as u64) as usize
     };
     let edges: usize = conflicts.known.iter().flatten().map(Vec::len).sum();
-    let rounds = SEARCH_WORK / (edges + buffers.len()).max(1);
+    let rounds = work / (edges + buffers.len()).max(1);
     for round in 0..rounds {
         if best.bytes <= good_enough {
             break;

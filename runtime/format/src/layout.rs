@@ -3,7 +3,7 @@
 //! Invariant: a [`Layout`] that exists has been checked. Every argument of every step lies inside
 //! its buffer, every buffer inside its base, and no two live arena buffers overlap.
 
-use crate::arena::{Lifetime, plan_arena};
+use crate::arena::{Lifetime, plan_arena_quickly};
 use crate::error::{At, PlanError};
 use crate::expr::evaluate;
 use crate::plan::{ArchivedArg, ArchivedBufferId, ArchivedExprId, ArchivedPlace, ArchivedPlan, ArchivedPort};
@@ -176,7 +176,7 @@ impl Layout {
             self.arena_lower_bound = baked.lower_bound.to_native();
             return Ok(());
         }
-        let arena = plan_arena(&lifetimes)?;
+        let arena = plan_arena_quickly(&lifetimes)?;
         self.arena_bytes = arena.bytes.next_multiple_of(ARENA_ALIGNMENT);
         self.arena_lower_bound = arena.lower_bound;
         for (index, offset) in members.into_iter().zip(arena.offsets) {

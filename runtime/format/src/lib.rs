@@ -55,11 +55,12 @@ mod error;
 mod expr;
 mod layout;
 mod linear;
+mod memory;
 mod read;
 mod verify;
 mod write;
 
-pub use arena::{ARENA_ALIGNMENT, ArenaPlan, ArenaTooLarge, Lifetime, plan_arena};
+pub use arena::{ARENA_ALIGNMENT, ArenaPlan, ArenaTooLarge, Lifetime, plan_arena, plan_arena_quickly};
 pub use bytes::{AlignedBytes, OutOfMemory};
 pub use container::{
     CODE_ALIGNMENT, CONSTANTS_ALIGNMENT, FORMAT_VERSION, MAGIC, Section, SectionKind, TENSOR_ALIGNMENT,
@@ -70,6 +71,7 @@ pub use error::{At, FormatError, PlanError};
 pub use expr::{ExprBuilder, ExprFault, ExprOp, evaluate};
 pub use layout::{Base, Layout, Location};
 pub use linear::{Linear, linear_forms};
+pub use memory::assign_memory;
 pub use plan::Plan;
 pub use read::{Artifact, Verify};
 pub use verify::{SectionSizes, verify_plan};

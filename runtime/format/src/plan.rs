@@ -9,6 +9,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::dtype::DType;
+use crate::error::FormatError;
 use crate::expr::ExprOp;
 
 mod choices;
@@ -228,7 +229,7 @@ pub struct Code {
     /// Name by which tests and people choose it, unique among images of one `arch`: `avx512`.
     pub level: String,
     /// Instruction set as in `std::env::consts::ARCH`: `x86_64`, `aarch64`. The calling convention
-    /// is the platform's C convention (System V or AAPCS64).
+    /// is System V's or AAPCS64 on every operating system.
     pub arch: String,
     /// CPU features it needs beyond the arch's baseline, named as by LLVM (without sign):
     /// `avx512f`, `dotprod`, `fullfp16`. A runtime takes a name it does not know as missing.
@@ -238,6 +239,15 @@ pub struct Code {
 }
 
 impl Plan {
+    /// A copy of a plan in an artifact, for tools; the runtime reads plans in place.
+    ///
+    /// # Errors
+    /// What rkyv says; for verified plans only that memory is short.
+    pub fn from_archived(plan: &ArchivedPlan) -> Result<Plan, FormatError> {
+        rkyv::deserialize::<Plan, rkyv::rancor::Error>(plan)
+            .map_err(|error| FormatError::PlanEncoding { reason: error.to_string() })
+    }
+
     /// A plan without inputs, steps or code, to fill in.
     pub fn empty(producer: &str, model: &str) -> Plan {
         Plan {

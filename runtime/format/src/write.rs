@@ -49,7 +49,7 @@ pub fn write(parts: &Parts) -> Result<Vec<u8>, FormatError> {
 /// Writes the artifact to a file or socket without a second copy of the constants.
 ///
 /// # Errors
-/// Those of the sink, and as `InvalidData` those of [`write`].
+/// Those of the sink, and as `InvalidData` those of [`write()`].
 pub fn write_to(parts: &Parts, sink: &mut dyn Write) -> io::Result<()> {
     let encoded = encode(parts).map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault))?;
     encoded.emit(sink)

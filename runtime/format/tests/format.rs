@@ -68,7 +68,7 @@ fn reads_what_was_written() {
     let file = file(&plan()).expect("valid");
     let bytes = AlignedBytes::copy_of(&file).expect("small");
     let artifact = Artifact::read(&bytes, Verify::Full).expect("valid");
-    let restored: Plan = rkyv::deserialize::<Plan, rkyv::rancor::Error>(artifact.plan()).expect("valid");
+    let restored: Plan = Plan::from_archived(artifact.plan()).expect("valid");
     assert_eq!(restored, plan());
     assert_eq!(artifact.constants(), [7; 64]);
     let code: Vec<_> = artifact.code().collect();

@@ -54,12 +54,13 @@ fn use_without_running(file: &[u8]) -> Result<Session, Error> {
     Ok(session)
 }
 
-fn models() -> [Vec<u8>; 4] {
+fn models() -> [Vec<u8>; 5] {
     [
         crate::support::fixed_model(),
         crate::support::symbolic_model(),
         crate::support::builtin_model(),
         crate::support::data_dependent_model(),
+        crate::support::view_model(),
     ]
 }
 

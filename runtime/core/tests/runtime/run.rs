@@ -108,6 +108,15 @@ fn kernels_follow_data_dependent_sizes() {
 }
 
 #[test]
+fn views_share_their_buffer() {
+    let mut session = session(&crate::support::view_model(), 1);
+    let x = Tensor::from_slice(&[2], &[1.0_f32, 10.0]).expect("two");
+    let outputs = session.run(&[("x", x.view())]).expect("valid input");
+    assert_eq!(outputs[0].1.as_slice::<f32>(), Ok(&[2.0, 20.0, 4.0, 40.0][..]));
+    assert_eq!(outputs[1].1.as_slice::<f32>(), Ok(&[40.0][..]));
+}
+
+#[test]
 fn observers_see_every_step() {
     let mut session = session(&crate::support::fixed_model(), 2);
     let (_, x) = floats(4);

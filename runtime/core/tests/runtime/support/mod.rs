@@ -3,10 +3,10 @@
 mod code;
 
 use drupe_format::plan::{
-    Arg, Buffer, BufferId, Code, ExprId, Kernel, KernelId, Place, Port, StaticArena, Step, StepOp, StepResult, Symbol,
-    SymbolId, SymbolSource,
+    Arg, Buffer, BufferId, Code, ExprId, Kernel, KernelId, Place, Port, Step, StepOp, StepResult, Symbol, SymbolId,
+    SymbolSource,
 };
-use drupe_format::{DType, ExprBuilder, ExprOp, Parts, Plan, write};
+use drupe_format::{DType, ExprBuilder, ExprOp, Parts, Plan, assign_memory, write};
 
 /// A plan being made; buffers and steps refer to each other by the ids returned.
 pub struct Maker {
@@ -91,18 +91,10 @@ impl Maker {
         self.plan.steps.push(Step { op, args, dims, grid, sets, origin, result, flops: grid, bytes: offset });
     }
 
-    /// The artifact with the test kernels (0: add, 1: double); live ranges are filled in.
+    /// The artifact with the test kernels (0: add, 1: double); memory is assigned.
     pub fn finish(mut self) -> Vec<u8> {
-        for (index, buffer) in self.plan.buffers.iter_mut().enumerate() {
-            let uses = |step: &Step| step.args.iter().any(|arg| arg.buffer.index() == index);
-            let used: Vec<u32> = (0..).zip(&self.plan.steps).filter(|(_, step)| uses(step)).map(|(at, _)| at).collect();
-            buffer.first_step = used.first().copied().unwrap_or(0);
-            buffer.last_step = used.last().copied().unwrap_or(0);
-            if self.plan.outputs.iter().any(|port| port.buffer.index() == index) {
-                buffer.last_step = self.plan.steps.len() as u32 - 1;
-            }
-        }
         self.plan.exprs = self.exprs.finish();
+        assign_memory(&mut self.plan).expect("small");
         self.plan.kernels = ["add", "double"].map(|name| Kernel { name: name.into(), source: None }).into();
         let image = |level: &str, arch: &str, features: &[&str]| Code {
             level: level.into(),
@@ -128,8 +120,7 @@ pub fn fixed_model() -> Vec<u8> {
     make.plan.scratch = make.number(64);
     let x = make.input("x", DType::F32, &[four], bytes);
     let w = make.constant("w", &[10.0, 20.0, 30.0, 40.0]);
-    let sum = make.buffer("sum", bytes, Place::Arena { offset: Some(64) });
-    make.plan.static_arena = Some(StaticArena { bytes: 128, lower_bound: 64 });
+    let sum = make.arena("sum", bytes);
     let y = make.output_buffer("y", DType::F32, &[four], bytes);
     make.kernel(0, four, &[x, w, sum]);
     make.kernel(1, four, &[sum, y]);
@@ -197,5 +188,26 @@ pub fn data_dependent_model() -> Vec<u8> {
     make.plan.steps[0].sets = vec![SymbolId(0)];
     make.kernel(1, k, &[x, y]);
     make.output("t", DType::I64, &[one, k], t);
+    make.finish()
+}
+
+/// `y = [2 * x, 2 * x + 2 * x]` over two floats each, through views: the first half of `y` is
+/// computed in place, the second from the first.
+pub fn view_model() -> Vec<u8> {
+    let mut make = Maker::new("view");
+    let (two, four, half, whole) = (make.number(2), make.number(4), make.number(8), make.number(16));
+    make.plan.scratch = make.number(4);
+    let x = make.input("x", DType::F32, &[two], half);
+    let y = make.arena("y", whole);
+    let (start, middle) = (make.number(0), half);
+    let first = make.buffer("first", half, Place::View { of: y, offset: start });
+    let second = make.buffer("second", half, Place::View { of: y, offset: middle });
+    let inner = make.number(4);
+    let last = make.buffer("last", inner, Place::View { of: second, offset: inner });
+    make.output("y", DType::F32, &[four], y);
+    let one = make.number(1);
+    make.output("last", DType::F32, &[one], last);
+    make.kernel(1, two, &[x, first]);
+    make.kernel(0, two, &[first, first, second]);
     make.finish()
 }

@@ -82,7 +82,7 @@ pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
         for tile_rows in 1..=rows_limit.min(16) {
             // Accumulators, the columns' operands, one broadcast; element-wise products keep both operands.
             let extra = if shared_weights { vectors + 1 } else { 4 };
-            if tile_rows * vectors + extra > registers && tile_rows * vectors > 1 {
+            if tile_rows * vectors + extra >= registers && tile_rows * vectors > 1 {
                 continue;
             }
             let cost =

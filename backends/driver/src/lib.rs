@@ -1,1 +1,50 @@
-//! The compiler driver.
+//! # drupe: from a model to an artifact
+//!
+//! The end of the flow: this crate knows every stage and is the only one that does. The library compiles; the
+//! binary of the same name is the command line.
+//!
+//! ```
+//! use drupe::{CompileOptions, compile};
+//! use drupe_ir::{DType, Dim, Module, Op, Type, ops};
+//! let mut module = Module::new("tiny");
+//! let x = module.input("x", Type::new(DType::F32, [Dim::symbol("B"), Dim::from(4)])).unwrap();
+//! let y = module.add(Op::Exp(ops::Exp {}), &[x], &Default::default()).unwrap();
+//! module.output("y", y);
+//! let artifact: Vec<u8> = compile(&module, &CompileOptions::default())?;
+//! assert!(artifact.starts_with(b"DRUPE\0"));
+//! # Ok::<(), drupe_ir::Diagnostic>(())
+//! ```
+//!
+//! [`compile`] is the whole compiler as a list: rewrite, lower, emit, link, plan, write. [`stages`] has each step
+//! on its own, for `--emit` and for tests.
+//!
+//! Invariants: the same module and options give the same bytes, whatever the number of threads; no input makes
+//! the library panic; nothing is printed. The feature `llvm` (on by default) adds the LLVM backend; without it the
+//! crate builds and passes its tests with no LLVM installed.
+
+mod emit;
+mod exprs;
+mod options;
+mod plan;
+pub mod stages;
+mod text;
+
+pub use options::{Backend, CompileOptions, Watch};
+pub use text::parse_dim;
+
+use drupe_ir::{Diagnostic, Module};
+use std::path::Path;
+
+/// Compiles the model file at `path` (`.onnx`, or `.ir` for textual IR) to the bytes of an artifact.
+pub fn compile_file(path: impl AsRef<Path>, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
+    let module = stages::import(path.as_ref(), options)?;
+    compile(&module, options)
+}
+
+/// Compiles `module` to the bytes of an artifact.
+pub fn compile(module: &Module, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
+    let module = stages::rewrite(module, options)?;
+    let program = stages::lower(&module, options)?;
+    let code = stages::emit(&program, options)?;
+    stages::write(&program, &code, options)
+}

@@ -1,0 +1,109 @@
+//! `drupe compile`: a model to an artifact, or to something to look at.
+
+use crate::commands::model::{CompileArgs, import};
+use crate::{console, files};
+use drupe::{CompileOptions, stages};
+use drupe_ir::Diagnostic;
+use std::path::{Path, PathBuf};
+
+/// Compile a model to one file that the runtime maps and runs.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  drupe compile mobilenetv2.onnx -o mobilenetv2.drupe --target pixel-8
+  drupe compile detector.onnx --shape image=1,3,32*H,32*W -v
+  drupe compile model.onnx --target x86-64 --emit asm --level avx2 -o model.s
+
+Dimensions are numbers or expressions over symbols: `B`, `32*H`, `2*S + 1`. Code for every level of the target goes
+into the one artifact; the runtime picks the best that the CPU can run.")]
+pub(crate) struct Compile {
+    /// The model: .onnx, or .ir (textual IR)
+    model: PathBuf,
+    /// Where the result goes; the model's path with another extension if not given, standard output for text
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    compile: CompileArgs,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Emit::Blob)]
+    emit: Emit,
+    /// The level of the target that --emit object, mlir, asm and kernels show; the best if not given
+    #[arg(long)]
+    level: Option<String>,
+    /// Show how long each stage took
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// What can be written.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Emit {
+    /// The artifact
+    Blob,
+    /// The kernels as one object file for the target's linker
+    Object,
+    /// The kernels in MLIR, before any lowering
+    Mlir,
+    /// The kernels' assembly
+    Asm,
+    /// The tensor IR after rewriting
+    Ir,
+    /// The kernel IR
+    Kernels,
+}
+
+impl Compile {
+    pub(crate) fn run(&self) -> Result<(), Diagnostic> {
+        let options = self.compile.options(self.verbose)?;
+        let module = stages::rewrite(&import(&self.model, &options)?, &options)?;
+        if self.emit == Emit::Ir {
+            return self.write_text(module.to_string().into_bytes());
+        }
+        let program = stages::lower(&module, &options)?;
+        let form = |form| stages::emit_form(&program, &options, self.level(&options)?, form);
+        match self.emit {
+            Emit::Blob => {
+                let code = stages::emit(&program, &options)?;
+                self.write_file("drupe", &stages::write(&program, &code, &options)?)
+            }
+            Emit::Object => self.write_file("o", &form(stages::CodeForm::Object)?),
+            Emit::Mlir => self.write_text(form(stages::CodeForm::Mlir)?),
+            Emit::Asm => self.write_text(form(stages::CodeForm::Assembly)?),
+            Emit::Kernels => {
+                let level = self.level(&options)?;
+                let kernels = program.kernels.iter().map(|kernel| kernel.levels[level].to_string());
+                self.write_text(kernels.collect::<Vec<_>>().join("\n").into_bytes())
+            }
+            Emit::Ir => Ok(()),
+        }
+    }
+
+    fn level(&self, options: &CompileOptions) -> Result<usize, Diagnostic> {
+        let Some(wanted) = &self.level else { return Ok(0) };
+        let target = stages::target(options);
+        target.levels.iter().position(|level| level.name == *wanted).ok_or_else(|| {
+            let names: Vec<&str> = target.levels.iter().map(|level| level.name.as_str()).collect();
+            Diagnostic::new("target", format!("{} has no level {wanted:?}, only {names:?}", target.name))
+        })
+    }
+
+    fn write_file(&self, extension: &str, bytes: &[u8]) -> Result<(), Diagnostic> {
+        let path = self.output.clone().unwrap_or_else(|| self.model.with_extension(extension));
+        // Beside it first: a program that has the old file mapped keeps it.
+        let partial = path.with_extension(format!("{extension}.partial"));
+        files::write(&partial, bytes)?;
+        rename(&partial, &path)?;
+        console::print(&format!("{}: {}\n", path.display(), console::bytes(bytes.len() as u64)))
+    }
+
+    fn write_text(&self, text: Vec<u8>) -> Result<(), Diagnostic> {
+        match &self.output {
+            Some(path) => files::write(path, &text),
+            None => console::print(&String::from_utf8_lossy(&text)),
+        }
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Diagnostic> {
+    std::fs::rename(from, to).map_err(|error| Diagnostic::new("file", format!("{}: {error}", to.display())))
+}

@@ -1,0 +1,179 @@
+//! `drupe inspect`: what is in an artifact.
+
+use crate::commands::table::Table;
+use crate::{console, files};
+use drupe_format::plan::{ArchivedPlace, ArchivedPlan, ArchivedPort, ArchivedStepOp};
+use drupe_format::{AlignedBytes, Artifact, FORMAT_VERSION, Verify, describe_expr, describe_shape};
+use drupe_ir::Diagnostic;
+use std::path::PathBuf;
+
+/// Show what is in an artifact, after checking every byte of it.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  drupe inspect mobilenetv2.drupe
+  drupe inspect mobilenetv2.drupe --steps --memory | less")]
+pub(crate) struct Inspect {
+    /// The artifact
+    file: PathBuf,
+    /// Show the kernels, with the steps that use them
+    #[arg(long)]
+    kernels: bool,
+    /// Show what runs, in order
+    #[arg(long)]
+    steps: bool,
+    /// Show who has which bytes of the arena, and when
+    #[arg(long)]
+    memory: bool,
+    /// Show the constants
+    #[arg(long)]
+    weights: bool,
+    /// Show all of it
+    #[arg(long)]
+    all: bool,
+}
+
+impl Inspect {
+    pub(crate) fn run(&self) -> Result<(), Diagnostic> {
+        let bytes = AlignedBytes::copy_of(&files::read(&self.file)?);
+        let fail = |error: &dyn std::fmt::Display| Diagnostic::new("file", format!("{}: {error}", self.file.display()));
+        let bytes = bytes.map_err(|error| fail(&error))?;
+        let artifact = Artifact::read(&bytes, Verify::Full).map_err(|error| fail(&error))?;
+        let mut text = summary(&artifact, bytes.len());
+        let plan = artifact.plan();
+        for (wanted, part) in [
+            (self.kernels, kernels as fn(&ArchivedPlan) -> String),
+            (self.steps, steps),
+            (self.memory, memory),
+            (self.weights, weights),
+        ] {
+            if wanted || self.all {
+                text += &part(plan);
+            }
+        }
+        console::print(&text)
+    }
+}
+
+fn summary(artifact: &Artifact, length: usize) -> String {
+    let plan = artifact.plan();
+    let mut text =
+        format!("{}: {}, format {FORMAT_VERSION}, by {}\n", plan.model, console::bytes(length as u64), plan.producer);
+    text += &ports("inputs", plan, &plan.inputs);
+    text += &ports("outputs", plan, &plan.outputs);
+    if !plan.symbols.is_empty() {
+        text += "\nsymbols\n";
+        for symbol in plan.symbols.iter() {
+            text += &format!("  {} in {}..={}\n", symbol.name, symbol.min, symbol.max);
+        }
+    }
+    text += "\nsections\n";
+    let mut table = Table::new(["section", "offset", "bytes", "checksum"]);
+    for section in artifact.sections() {
+        let (kind, offset, len) = (section.kind.to_string(), section.offset.to_string(), section.len.to_string());
+        table.row([kind, offset, len, format!("{:016x}", section.checksum)]);
+    }
+    text += &table.text();
+    text += "\ncode, best first\n";
+    for (code, section) in plan.code.iter().zip(artifact.code()) {
+        let features: Vec<&str> = code.features.iter().map(|feature| feature.as_str()).collect();
+        let size = console::bytes(section.len);
+        text += &format!("  {} {}: {size}, needs {}\n", code.arch, code.level, features.join(" "));
+    }
+    let arena = match plan.static_arena.as_ref() {
+        Some(arena) => format!(
+            "arena {} (no plan needs less than {})",
+            console::bytes(arena.bytes.to_native()),
+            console::bytes(arena.lower_bound.to_native())
+        ),
+        None => "arena planned when shapes are known".to_owned(),
+    };
+    let flops = plan.steps.iter().map(|step| constant(plan, step.flops.index())).sum::<Option<i64>>();
+    let flops = flops.map_or(String::new(), |flops| format!(", {:.3} GFLOP", flops as f64 / 1e9));
+    text + &format!(
+        "\n{} steps of {} kernels{flops}; {} buffers; {arena}\n",
+        plan.steps.len(),
+        plan.kernels.len(),
+        plan.buffers.len()
+    )
+}
+
+fn ports(title: &str, plan: &ArchivedPlan, ports: &[ArchivedPort]) -> String {
+    let lines =
+        ports.iter().map(|port| format!("  {}: {}{}\n", port.name, port.dtype, describe_shape(plan, &port.shape)));
+    format!("\n{title}\n{}", lines.collect::<String>())
+}
+
+fn kernels(plan: &ArchivedPlan) -> String {
+    let mut table = Table::new(["kernel", "steps"]);
+    for (index, kernel) in plan.kernels.iter().enumerate() {
+        let uses = |op: &ArchivedStepOp| matches!(op, ArchivedStepOp::Kernel(kernel) if kernel.index() == index);
+        let steps = plan.steps.iter().filter(|step| uses(&step.op)).count();
+        table.row([kernel.name.as_str().to_owned(), steps.to_string()]);
+    }
+    format!("\nkernels\n{}", table.text())
+}
+
+fn steps(plan: &ArchivedPlan) -> String {
+    let mut table = Table::new(["step", "runs", "tasks", "reads", "writes", "flop", "origin"]);
+    for (index, step) in plan.steps.iter().enumerate() {
+        let runs = match &step.op {
+            ArchivedStepOp::Kernel(kernel) => plan.kernels[kernel.index()].name.as_str(),
+            ArchivedStepOp::Builtin { name, .. } => name.as_str(),
+        };
+        let buffers = |writes: bool| {
+            let args = step.args.iter().filter(|arg| arg.writes == writes);
+            args.map(|arg| arg.buffer.index().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        table.row([
+            index.to_string(),
+            runs.to_owned(),
+            describe_expr(plan, &step.grid),
+            buffers(false),
+            buffers(true),
+            describe_expr(plan, &step.flops),
+            step.origin.as_str().to_owned(),
+        ]);
+    }
+    format!("\nsteps\n{}", table.text())
+}
+
+/// A line a buffer, and the steps it lives in as a bar.
+fn memory(plan: &ArchivedPlan) -> String {
+    const COLUMNS: usize = 48;
+    let mut table = Table::new(["buffer", "bytes", "arena offset", "steps", "name", "life"]);
+    let count = plan.steps.len().max(1);
+    for (index, buffer) in plan.buffers.iter().enumerate() {
+        let ArchivedPlace::Arena { offset } = &buffer.place else { continue };
+        let (first, last) = (buffer.first_step.to_native() as usize, buffer.last_step.to_native() as usize);
+        let bar: String = (0..COLUMNS)
+            .map(|column| (column * count / COLUMNS, (column + 1) * count / COLUMNS))
+            .map(|(low, high)| if first < high.max(low + 1) && low <= last { '#' } else { '.' })
+            .collect();
+        table.row([
+            index.to_string(),
+            describe_expr(plan, &buffer.size),
+            offset.as_ref().map_or("-".into(), |offset| offset.to_native().to_string()),
+            format!("{first}-{last}"),
+            buffer.name.as_str().to_owned(),
+            bar,
+        ]);
+    }
+    format!("\nmemory\n{}", table.text())
+}
+
+fn weights(plan: &ArchivedPlan) -> String {
+    let mut table = Table::new(["buffer", "bytes", "offset", "name"]);
+    for (index, buffer) in plan.buffers.iter().enumerate() {
+        let ArchivedPlace::Constant { offset, len } = &buffer.place else { continue };
+        table.row([index.to_string(), len.to_string(), offset.to_string(), buffer.name.as_str().to_owned()]);
+    }
+    format!("\nweights\n{}", table.text())
+}
+
+fn constant(plan: &ArchivedPlan, expr: usize) -> Option<i64> {
+    match &plan.exprs[expr] {
+        drupe_format::plan::ArchivedExpr::Const(value) => Some(value.to_native()),
+        drupe_format::plan::ArchivedExpr::Symbol(_) | drupe_format::plan::ArchivedExpr::Binary(..) => None,
+    }
+}

@@ -1,0 +1,43 @@
+//! The commands, one file each, and what they share.
+
+mod bench;
+mod compile;
+mod diff;
+mod inputs;
+mod inspect;
+mod model;
+mod numbers;
+mod opt;
+mod peak;
+mod run;
+mod table;
+mod targets;
+
+use drupe_ir::Diagnostic;
+
+/// What to do.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Command {
+    Compile(compile::Compile),
+    Run(run::Run),
+    Bench(bench::Bench),
+    Diff(diff::Diff),
+    Inspect(inspect::Inspect),
+    Opt(opt::Opt),
+    Targets(targets::Targets),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(&self) -> Result<(), Diagnostic> {
+        match self {
+            Command::Compile(command) => command.run(),
+            Command::Run(command) => command.run(),
+            Command::Bench(command) => command.run(),
+            Command::Diff(command) => command.run(),
+            Command::Inspect(command) => command.run(),
+            Command::Opt(command) => command.run(),
+            Command::Targets(command) => command.run(),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Which model, compiled how: the arguments that most commands share.
+
+use crate::{console, files};
+use drupe::{Backend, CompileOptions};
+use drupe_ir::{Diagnostic, Dim, Module};
+use drupe_runtime::{LoadOptions, Program};
+use drupe_target::Target;
+use std::path::{Path, PathBuf};
+
+/// How to compile.
+#[derive(clap::Args, Debug, Clone)]
+pub(crate) struct CompileArgs {
+    /// The device: a name that `drupe targets` lists, or a .toml file
+    #[arg(long, default_value = "host")]
+    target: String,
+    /// What emits the code: llvm (fastest code) or cranelift (fastest compilation); the default is the first there is
+    #[arg(long)]
+    backend: Option<String>,
+    /// An input's shape, repeatable: x=1,3,224,224, or with symbols x=B,3,32*H,32*W
+    #[arg(long = "shape", value_name = "NAME=DIMS", value_parser = parse_shape)]
+    pub shapes: Vec<(String, Vec<Dim>)>,
+    /// An input of one element that is fixed to a number, repeatable: sr=16000
+    #[arg(long = "value", value_name = "NAME=NUMBER", value_parser = parse_value)]
+    values: Vec<(String, f64)>,
+    /// Compile the graph as it was imported, without rewriting
+    #[arg(long)]
+    no_rewrite: bool,
+}
+
+impl CompileArgs {
+    /// The library's options.
+    pub(crate) fn options(&self, timings: bool) -> Result<CompileOptions, Diagnostic> {
+        Ok(CompileOptions {
+            target: Target::find(&self.target).map_err(|error| Diagnostic::new("target", error))?,
+            backend: self.backend.as_deref().map_or(Ok(Backend::AVAILABLE[0]), Backend::find)?,
+            shapes: self.shapes.clone(),
+            values: self.values.clone(),
+            rewrite: !self.no_rewrite,
+            observe: false,
+            watch: console::watch(timings),
+        })
+    }
+}
+
+/// A model to run: an artifact, or a model that is compiled in memory.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ModelArgs {
+    /// The model: .drupe, or .onnx or .ir (compiled in memory first)
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub compile: CompileArgs,
+    /// The code level to use, of those in the artifact; the best that this CPU can run if not given
+    #[arg(long)]
+    level: Option<String>,
+}
+
+impl ModelArgs {
+    /// Whether the file is an artifact.
+    pub(crate) fn is_artifact(&self) -> bool {
+        files::extension(&self.model) == "drupe"
+    }
+
+    /// Opens the artifact, or compiles and loads.
+    pub(crate) fn program(&self) -> Result<Program, Diagnostic> {
+        if self.is_artifact() {
+            return Program::open_with(&self.model, &self.how()).map_err(runtime_error);
+        }
+        self.load(&self.artifact()?)
+    }
+
+    /// Loads an artifact from memory.
+    pub(crate) fn load(&self, artifact: &[u8]) -> Result<Program, Diagnostic> {
+        Program::from_bytes(artifact, &self.how()).map_err(runtime_error)
+    }
+
+    fn how(&self) -> LoadOptions {
+        LoadOptions { level: self.level.clone(), ..LoadOptions::default() }
+    }
+
+    /// Compiles the model in memory.
+    pub(crate) fn artifact(&self) -> Result<Vec<u8>, Diagnostic> {
+        drupe::compile_file(&self.model, &self.compile.options(false)?)
+    }
+}
+
+/// An error of the runtime.
+pub(crate) fn runtime_error(error: impl std::fmt::Display) -> Diagnostic {
+    Diagnostic::new("run", error)
+}
+
+/// Imports the model at `path`.
+pub(crate) fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnostic> {
+    drupe::stages::import(path, options)
+}
+
+/// `NAME=VALUE`, split.
+pub(crate) fn split_name(text: &str) -> Option<(&str, &str)> {
+    text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty())
+}
+
+fn parse_shape(text: &str) -> Result<(String, Vec<Dim>), String> {
+    // The name of a tensor may itself have an `=`: dimensions never do.
+    let (name, dims) = text.rsplit_once('=').ok_or("NAME=DIMS expected, such as x=1,3,224,224")?;
+    let dims = dims.split(',').filter(|dim| !dim.trim().is_empty());
+    let dims = dims.map(drupe::parse_dim).collect::<Result<_, _>>()?;
+    Ok((name.to_owned(), dims))
+}
+
+fn parse_value(text: &str) -> Result<(String, f64), String> {
+    let (name, value) = text.rsplit_once('=').ok_or("NAME=NUMBER expected, such as sr=16000")?;
+    Ok((name.to_owned(), value.parse().map_err(|_| format!("{value:?} is not a number"))?))
+}

@@ -1,0 +1,140 @@
+//! Kernels to machine code, by the backend and for the levels that were asked for.
+
+use crate::{Backend, CompileOptions};
+use drupe_ir::Diagnostic;
+use drupe_kernel::Kernel;
+use drupe_lower::Program;
+use drupe_target::{Arch, IsaLevel, Target};
+
+/// The objects of every level of the target, best first.
+#[derive(Clone, Debug)]
+pub struct EmittedCode {
+    /// The levels.
+    pub levels: Vec<LevelCode>,
+}
+
+/// The objects of one level.
+#[derive(Clone, Debug)]
+pub struct LevelCode {
+    /// What the code needs.
+    pub level: IsaLevel,
+    /// ELF objects that together define every kernel.
+    pub objects: Vec<Vec<u8>>,
+}
+
+/// What code can be looked at as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeForm {
+    /// An object for the platform's own linker.
+    Object,
+    /// MLIR, as the LLVM backend gets it.
+    Mlir,
+    /// Assembly.
+    Assembly,
+}
+
+/// The target as the backend needs it: Cranelift has 128-bit vectors only, so its one level is the target's least
+/// demanding one with vectors of that width.
+pub(crate) fn backend_target(options: &CompileOptions) -> Target {
+    let target = &options.target;
+    match (options.backend, target.levels.last()) {
+        (Backend::Cranelift, Some(least)) => {
+            let vector_registers = match target.arch {
+                Arch::X86_64 => 16,
+                Arch::Aarch64 => 32,
+            };
+            let level = IsaLevel { vector_bits: 128, vector_registers, int8_dot: None, ..least.clone() };
+            Target { levels: vec![level], ..target.clone() }
+        }
+        (Backend::Llvm | Backend::Cranelift, _) => target.clone(),
+    }
+}
+
+/// Objects for all levels.
+pub(crate) fn emit(program: &Program, options: &CompileOptions) -> Result<EmittedCode, Diagnostic> {
+    let target = backend_target(options);
+    let mut levels = Vec::new();
+    for (index, level) in target.levels.iter().enumerate() {
+        let objects = objects(&kernels(program, index), &target, level, options.backend)?;
+        levels.push(LevelCode { level: level.clone(), objects });
+    }
+    Ok(EmittedCode { levels })
+}
+
+/// All kernels of level `level` in `form`, as one file.
+pub(crate) fn emit_form(
+    program: &Program,
+    options: &CompileOptions,
+    level: usize,
+    form: CodeForm,
+) -> Result<Vec<u8>, Diagnostic> {
+    let target = backend_target(options);
+    let kernels = kernels(program, level);
+    match options.backend {
+        Backend::Llvm => llvm::form(&kernels, &target, &target.levels[level], form),
+        Backend::Cranelift if form == CodeForm::Object => cranelift(&kernels, &target, &target.levels[level]),
+        Backend::Cranelift => Err(Diagnostic::new("backend", "the Cranelift backend writes objects only")
+            .help("--emit object, or --backend llvm")),
+    }
+}
+
+fn kernels(program: &Program, level: usize) -> Vec<Kernel> {
+    program.kernels.iter().map(|variants| variants.levels[level].clone()).collect()
+}
+
+fn objects(
+    kernels: &[Kernel],
+    target: &Target,
+    level: &IsaLevel,
+    backend: Backend,
+) -> Result<Vec<Vec<u8>>, Diagnostic> {
+    match backend {
+        _ if kernels.is_empty() => Ok(Vec::new()),
+        Backend::Llvm => llvm::objects(kernels, target, level),
+        Backend::Cranelift => Ok(vec![cranelift(kernels, target, level)?]),
+    }
+}
+
+fn cranelift(kernels: &[Kernel], target: &Target, level: &IsaLevel) -> Result<Vec<u8>, Diagnostic> {
+    let _ = (kernels, target, level);
+    Err(Diagnostic::new("cranelift", "being written"))
+}
+
+#[cfg(feature = "llvm")]
+mod llvm {
+    use super::*;
+    use drupe_llvm::{Kind, Machine};
+
+    pub(super) fn objects(kernels: &[Kernel], target: &Target, level: &IsaLevel) -> Result<Vec<Vec<u8>>, Diagnostic> {
+        drupe_llvm::emit(kernels, &Machine::for_images(target, level), Kind::Object)
+            .map_err(|error| Diagnostic::new("llvm", error))
+    }
+
+    pub(super) fn form(
+        kernels: &[Kernel],
+        target: &Target,
+        level: &IsaLevel,
+        form: CodeForm,
+    ) -> Result<Vec<u8>, Diagnostic> {
+        let kind = match form {
+            CodeForm::Object => Kind::Object,
+            CodeForm::Mlir => Kind::Mlir,
+            CodeForm::Assembly => Kind::Assembly,
+        };
+        drupe_llvm::emit_module(kernels, &Machine::for_objects(target, level), kind)
+            .map_err(|error| Diagnostic::new("llvm", error))
+    }
+}
+
+#[cfg(not(feature = "llvm"))]
+mod llvm {
+    use super::*;
+
+    pub(super) fn objects(_: &[Kernel], _: &Target, _: &IsaLevel) -> Result<Vec<Vec<u8>>, Diagnostic> {
+        Backend::find("llvm").map(|_| Vec::new())
+    }
+
+    pub(super) fn form(_: &[Kernel], _: &Target, _: &IsaLevel, _: CodeForm) -> Result<Vec<u8>, Diagnostic> {
+        Backend::find("llvm").map(|_| Vec::new())
+    }
+}

@@ -1,0 +1,101 @@
+//! How to compile.
+
+use drupe_ir::{Diagnostic, Dim};
+use drupe_target::Target;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What turns kernels into machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Through MLIR and LLVM: the fastest code. Needs the feature `llvm`.
+    Llvm,
+    /// Through Cranelift: compiles a hundred times faster, 128-bit vectors only.
+    Cranelift,
+}
+
+impl Backend {
+    /// The backends that this build has, best first.
+    pub const AVAILABLE: &'static [Backend] =
+        if cfg!(feature = "llvm") { &[Backend::Llvm, Backend::Cranelift] } else { &[Backend::Cranelift] };
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Llvm => "llvm",
+            Backend::Cranelift => "cranelift",
+        }
+    }
+
+    /// The backend called `name`, if this build has it.
+    pub fn find(name: &str) -> Result<Backend, Diagnostic> {
+        Backend::AVAILABLE.iter().find(|backend| backend.name() == name).copied().ok_or_else(|| {
+            let names: Vec<&str> = Backend::AVAILABLE.iter().map(|backend| backend.name()).collect();
+            let error = Diagnostic::new("backend", format!("this build has no backend {name:?}, only {names:?}"));
+            if name == "llvm" { error.help("build drupe with its feature `llvm`") } else { error }
+        })
+    }
+}
+
+/// How to compile. The default: for this machine, by the best backend, shapes as the model has them.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// The device.
+    pub target: Target,
+    /// What emits the code.
+    pub backend: Backend,
+    /// Shapes of inputs, by name; they replace what the model says.
+    pub shapes: Vec<(String, Vec<Dim>)>,
+    /// Inputs of one element that are fixed to a number, by name: they are no inputs of the artifact.
+    pub values: Vec<(String, f64)>,
+    /// Whether to rewrite the graph. Without, the model is compiled as it was imported.
+    pub rewrite: bool,
+    /// Keep every node's result in memory of its own, for comparison with another engine.
+    pub observe: bool,
+    /// Who is told about the stages.
+    pub watch: Watch,
+}
+
+impl Default for CompileOptions {
+    fn default() -> CompileOptions {
+        CompileOptions {
+            target: Target::host(),
+            backend: Backend::AVAILABLE[0],
+            shapes: Vec::new(),
+            values: Vec::new(),
+            rewrite: true,
+            observe: false,
+            watch: Watch::default(),
+        }
+    }
+}
+
+type Listener = Arc<dyn Fn(&'static str, Option<Duration>) + Send + Sync>;
+
+/// A listener to the stages of a compilation; the default hears nothing.
+#[derive(Clone, Default)]
+pub struct Watch(Option<Listener>);
+
+impl Watch {
+    /// Calls `listener` with a stage's name before it starts, and again with its duration when it has ended.
+    pub fn new(listener: impl Fn(&'static str, Option<Duration>) + Send + Sync + 'static) -> Watch {
+        Watch(Some(Arc::new(listener)))
+    }
+
+    /// Runs a stage.
+    pub(crate) fn stage<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        let Some(listener) = &self.0 else { return work() };
+        listener(name, None);
+        let start = Instant::now();
+        let result = work();
+        listener(name, Some(start.elapsed()));
+        result
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Watch({})", if self.0.is_some() { "listening" } else { "nobody" })
+    }
+}

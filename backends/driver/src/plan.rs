@@ -1,0 +1,216 @@
+//! From a lowered program to the artifact's plan: expressions, live ranges, the baked arena, constants.
+
+use crate::exprs::{Exprs, solvable};
+use drupe_format::plan::{self, ExprId};
+use drupe_format::{DType, Lifetime, Plan, TENSOR_ALIGNMENT, plan_arena};
+use drupe_ir::{Diagnostic, Dim};
+use drupe_lower::{Arg, BufferId, Place, Port, Program, Step, Work};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What an artifact's writer needs of a program besides its code.
+pub(crate) struct Planned {
+    /// The plan; its `code` is what was given.
+    pub plan: Plan,
+    /// The constants section.
+    pub constants: Vec<u8>,
+}
+
+/// Plans `program`, with `code` as linked.
+pub(crate) fn plan(program: &Program, code: Vec<plan::Code>) -> Result<Planned, Diagnostic> {
+    let symbols = symbols(program)?;
+    let exprs = Exprs::new(symbols.iter().map(|symbol| symbol.name.as_str().into()));
+    let mut planner = Planner { program, exprs, kept: vec![None; program.buffers.len()] };
+    let mut constants = Vec::new();
+    let mut buffers = planner.buffers(&mut constants)?;
+    let steps = program.steps.iter().map(|step| planner.step(step)).collect::<Result<_, _>>()?;
+    let inputs = planner.ports(&program.inputs)?;
+    let outputs = planner.ports(&program.outputs)?;
+    // Kernels keep what they need on the stack.
+    let scratch = planner.exprs.number(0);
+    let static_arena = bake_arena(&planner.exprs, &mut buffers)?;
+    let kernels =
+        (program.kernels.iter()).map(|kernel| plan::Kernel { name: kernel.name.clone(), source: None }).collect();
+    let plan = Plan {
+        producer: concat!("drupe ", env!("CARGO_PKG_VERSION")).into(),
+        model: program.name.clone(),
+        symbols,
+        exprs: planner.exprs.finish(),
+        inputs,
+        outputs,
+        buffers,
+        kernels,
+        steps,
+        scratch,
+        code,
+        static_arena,
+    };
+    Ok(Planned { plan, constants })
+}
+
+/// The symbols that some size depends on. Every one must be told by an input's shape.
+fn symbols(program: &Program) -> Result<Vec<plan::Symbol>, Diagnostic> {
+    let told: BTreeSet<Arc<str>> = (program.inputs.iter())
+        .flat_map(|port| port.ty.shape.iter().filter_map(solvable))
+        .map(|(name, _, _)| name)
+        .collect();
+    let used: BTreeSet<Arc<str>> = all_dims(program).flat_map(|dim| dim.symbols()).collect();
+    if let Some(name) = used.iter().find(|name| !told.contains(*name)) {
+        return Err(Diagnostic::new("shape", format!("no dimension of an input tells the value of `{name}`")).help(
+            format!("one dimension of an input must be `{name}`, or `{name}` times and plus a number: `--shape`"),
+        ));
+    }
+    Ok((program.symbols.iter())
+        .filter(|(name, _)| used.contains(*name))
+        .map(|(name, range)| plan::Symbol {
+            name: name.to_string(),
+            min: range.min,
+            max: range.max.min(i64::MAX as u64),
+            source: plan::SymbolSource::Input,
+        })
+        .collect())
+}
+
+fn all_dims(program: &Program) -> impl Iterator<Item = &Dim> {
+    let ports = program.inputs.iter().chain(&program.outputs);
+    let of_ports = ports.chain(program.steps.iter().filter_map(|step| step.result.as_ref())).flat_map(|p| &p.ty.shape);
+    let of_steps = program.steps.iter().flat_map(|step| {
+        let offsets = step.args.iter().map(|arg| &arg.offset);
+        offsets.chain(&step.dims).chain([&step.tasks, &step.flops, &step.bytes])
+    });
+    of_ports.chain(program.buffers.iter().map(|buffer| &buffer.bytes)).chain(of_steps)
+}
+
+struct Planner<'a> {
+    program: &'a Program,
+    exprs: Exprs,
+    /// For every buffer of the program its number in the plan, if anything uses it.
+    kept: Vec<Option<plan::BufferId>>,
+}
+
+impl Planner<'_> {
+    /// The buffers that anything uses, with their live ranges; appends the constants' bytes.
+    fn buffers(&mut self, constants: &mut Vec<u8>) -> Result<Vec<plan::Buffer>, Diagnostic> {
+        let ranges = live_ranges(self.program);
+        let mut seen: HashMap<&[u8], u64> = HashMap::new();
+        let mut buffers = Vec::new();
+        for (index, (buffer, range)) in self.program.buffers.iter().zip(ranges).enumerate() {
+            let Some((first_step, last_step)) = range else { continue };
+            let place = match &buffer.place {
+                Place::Arena => plan::Place::Arena { offset: None },
+                Place::Input => plan::Place::Input,
+                Place::Output => plan::Place::Output,
+                Place::Constant(data) => {
+                    let offset = *seen.entry(data.bytes()).or_insert_with(|| {
+                        constants.resize(constants.len().next_multiple_of(TENSOR_ALIGNMENT as usize), 0);
+                        constants.extend(data.bytes());
+                        (constants.len() - data.bytes().len()) as u64
+                    });
+                    plan::Place::Constant { offset, len: data.bytes().len() as u64 }
+                }
+            };
+            self.kept[index] = Some(plan::BufferId(buffers.len() as u32));
+            let size = self.exprs.dim(&buffer.bytes)?;
+            buffers.push(plan::Buffer { name: buffer.name.clone(), size, place, first_step, last_step });
+        }
+        Ok(buffers)
+    }
+
+    fn step(&mut self, step: &Step) -> Result<plan::Step, Diagnostic> {
+        let op = match &step.work {
+            Work::Kernel(kernel) => plan::StepOp::Kernel(plan::KernelId(kernel.0 as u32)),
+            Work::Builtin { name, ints } => {
+                plan::StepOp::Builtin { name: (*name).into(), ints: ints.clone(), floats: Vec::new() }
+            }
+        };
+        let result = match &step.result {
+            Some(port) => {
+                let port = self.port(port)?;
+                let plan::Port { name, dtype, shape, buffer } = port;
+                Some(plan::StepResult { name, dtype, shape, buffer })
+            }
+            None => None,
+        };
+        Ok(plan::Step {
+            op,
+            args: step.args.iter().map(|arg| self.arg(arg)).collect::<Result<_, _>>()?,
+            dims: self.dims(&step.dims)?,
+            grid: self.exprs.dim(&step.tasks)?,
+            sets: Vec::new(),
+            origin: if step.origin.is_unknown() { String::new() } else { step.origin.to_string() },
+            result,
+            flops: self.exprs.dim(&step.flops)?,
+            bytes: self.exprs.dim(&step.bytes)?,
+        })
+    }
+
+    /// A step may touch its buffer from the offset to the end.
+    fn arg(&mut self, arg: &Arg) -> Result<plan::Arg, Diagnostic> {
+        let size = &self.program.buffers[arg.buffer.0].bytes;
+        let len = self.exprs.dim(&(size - &arg.offset))?;
+        let offset = self.exprs.dim(&arg.offset)?;
+        Ok(plan::Arg { buffer: self.buffer(arg.buffer), offset, len, writes: arg.writes })
+    }
+
+    fn ports(&mut self, ports: &[Port]) -> Result<Vec<plan::Port>, Diagnostic> {
+        ports.iter().map(|port| self.port(port)).collect()
+    }
+
+    fn port(&mut self, port: &Port) -> Result<plan::Port, Diagnostic> {
+        let dtype = port_dtype(port.ty.dtype).ok_or_else(|| {
+            Diagnostic::new("unsupported", format!("{:?} has element type {}", port.name, port.ty.dtype))
+                .help("inputs and outputs take whole bytes an element: add a cast to i8 or u8 to the model")
+        })?;
+        let shape = self.dims(&port.ty.shape)?;
+        Ok(plan::Port { name: port.name.clone(), dtype, shape, buffer: self.buffer(port.buffer) })
+    }
+
+    fn dims(&mut self, dims: &[Dim]) -> Result<Vec<ExprId>, Diagnostic> {
+        dims.iter().map(|dim| self.exprs.dim(dim)).collect()
+    }
+
+    fn buffer(&self, buffer: BufferId) -> plan::BufferId {
+        self.kept[buffer.0].expect("live_ranges covers every buffer that a port or step names")
+    }
+}
+
+/// The first and last step of every buffer that a port or step names; outputs live to the end.
+fn live_ranges(program: &Program) -> Vec<Option<(u32, u32)>> {
+    let mut ranges: Vec<Option<(u32, u32)>> = vec![None; program.buffers.len()];
+    let mut touch = |buffer: BufferId, step: u32| {
+        let range = ranges[buffer.0].get_or_insert((step, step));
+        *range = (range.0.min(step), range.1.max(step));
+    };
+    for (index, step) in program.steps.iter().enumerate() {
+        let buffers = step.args.iter().map(|arg| arg.buffer).chain(step.result.iter().map(|port| port.buffer));
+        buffers.for_each(|buffer| touch(buffer, index as u32));
+    }
+    let end = program.steps.len().saturating_sub(1) as u32;
+    program.inputs.iter().for_each(|port| touch(port.buffer, 0));
+    program.outputs.iter().for_each(|port| touch(port.buffer, end));
+    ranges
+}
+
+/// Gives every arena buffer its offset if all sizes are numbers.
+fn bake_arena(exprs: &Exprs, buffers: &mut [plan::Buffer]) -> Result<Option<plan::StaticArena>, Diagnostic> {
+    let mut lifetimes = Vec::new();
+    for buffer in buffers.iter().filter(|buffer| matches!(buffer.place, plan::Place::Arena { .. })) {
+        let Some(size) = exprs.known_number(buffer.size) else { return Ok(None) };
+        let size = u64::try_from(size)
+            .map_err(|_| Diagnostic::new("shape", format!("{:?} would have {size} bytes", buffer.name)))?;
+        lifetimes.push(Lifetime { size, first: buffer.first_step, last: buffer.last_step });
+    }
+    let arena = plan_arena(&lifetimes).map_err(|error| Diagnostic::new("memory", error))?;
+    let mut offsets = arena.offsets.into_iter();
+    for buffer in buffers {
+        if let plan::Place::Arena { offset } = &mut buffer.place {
+            *offset = offsets.next();
+        }
+    }
+    Ok(Some(plan::StaticArena { bytes: arena.bytes, lower_bound: arena.lower_bound }))
+}
+
+/// The element type as the artifact calls it; sub-byte types do not cross its border.
+pub(crate) fn port_dtype(dtype: drupe_ir::DType) -> Option<DType> {
+    DType::from_name(dtype.name())
+}

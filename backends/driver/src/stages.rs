@@ -1,0 +1,96 @@
+//! The stages of a compilation, each a function from one representation to the next.
+
+pub use crate::emit::{CodeForm, EmittedCode, LevelCode};
+
+use crate::{CompileOptions, emit, plan, text};
+use drupe_format::plan::Code;
+use drupe_ir::{Diagnostic, Module};
+use drupe_lower::Program;
+use drupe_target::{Arch, Target};
+use std::path::Path;
+
+/// Reads the model at `path`: `.onnx`, or `.ir` for textual IR.
+pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnostic> {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    options.watch.stage("import", || match extension.as_deref() {
+        Some("onnx") => {
+            let (shapes, values) = (options.shapes.clone(), options.values.clone());
+            drupe_onnx::import(path, &drupe_onnx::Options { shapes, values })
+        }
+        Some("ir") => import_text(path),
+        _ => Err(Diagnostic::new("file", format!("{}: not a model", path.display()))
+            .help("drupe compiles .onnx files and .ir files (textual IR)")),
+    })
+}
+
+/// Makes the graph cheaper without changing what it computes.
+pub fn rewrite(module: &Module, options: &CompileOptions) -> Result<Module, Diagnostic> {
+    if !options.rewrite {
+        return Ok(module.clone());
+    }
+    options.watch.stage("rewrite", || Ok(drupe_rewrite::rewrite(module, &target(options), &Default::default())?.0))
+}
+
+/// Fuses, places and schedules.
+pub fn lower(module: &Module, options: &CompileOptions) -> Result<Program, Diagnostic> {
+    let how = drupe_lower::Options { observe: options.observe };
+    options.watch.stage("lower", || drupe_lower::lower(module, &target(options), &how))
+}
+
+/// Turns the kernels into machine code, for every level of the target.
+pub fn emit(program: &Program, options: &CompileOptions) -> Result<EmittedCode, Diagnostic> {
+    options.watch.stage("emit", || emit::emit(program, options))
+}
+
+/// The kernels of the target's level number `level` as one file to look at or to link.
+pub fn emit_form(
+    program: &Program,
+    options: &CompileOptions,
+    level: usize,
+    form: CodeForm,
+) -> Result<Vec<u8>, Diagnostic> {
+    options.watch.stage("emit", || emit::emit_form(program, options, level, form))
+}
+
+/// Links and plans, and gives the artifact's bytes.
+pub fn write(program: &Program, code: &EmittedCode, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
+    options.watch.stage("write", || {
+        let names: Vec<String> = program.kernels.iter().map(|kernel| kernel.name.clone()).collect();
+        let (mut rows, mut images) = (Vec::new(), Vec::new());
+        // A program of views and builtins has no code.
+        for level in code.levels.iter().filter(|_| !names.is_empty()) {
+            let objects: Vec<&[u8]> = level.objects.iter().map(Vec::as_slice).collect();
+            let image = drupe_link::link(&objects, &names).map_err(|error| Diagnostic::new("link", error))?;
+            rows.push(Code {
+                level: level.level.name.clone(),
+                arch: arch(options.target.arch).into(),
+                features: level.level.features.iter().filter_map(|name| Some(name.strip_prefix('+')?.into())).collect(),
+                entries: image.entries,
+            });
+            images.push(image.bytes);
+        }
+        let planned = plan::plan(program, rows)?;
+        let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+        let parts =
+            drupe_format::Parts { plan: &planned.plan, constants: &planned.constants, code: &images, extra: &[] };
+        drupe_format::write(&parts).map_err(|error| Diagnostic::new("plan", error))
+    })
+}
+
+/// The target with the levels that the backend makes code for.
+pub fn target(options: &CompileOptions) -> Target {
+    emit::backend_target(options)
+}
+
+/// As `std::env::consts::ARCH` names it.
+fn arch(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "x86_64",
+        Arch::Aarch64 => "aarch64",
+    }
+}
+
+fn import_text(path: &Path) -> Result<Module, Diagnostic> {
+    let fail = |error: std::io::Error| Diagnostic::new("file", format!("{}: {error}", path.display()));
+    text::parse_module(&std::fs::read_to_string(path).map_err(fail)?, &path.display().to_string())
+}

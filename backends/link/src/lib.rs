@@ -45,7 +45,8 @@ pub fn link(objects: &[&[u8]], symbols: &[String]) -> Result<Image, LinkError> {
     let globals = symbols::globals(&files, &layout)?;
     for (object, file) in files.iter().enumerate() {
         for (index, start) in &layout.starts[object] {
-            let section = file.section_by_index(SectionIndex(*index)).map_err(|source| LinkError::Read { object, source })?;
+            let section =
+                file.section_by_index(SectionIndex(*index)).map_err(|source| LinkError::Read { object, source })?;
             let end = start + section.size();
             for (offset, relocation) in section.relocations() {
                 let (symbol, target) = symbols::target(object, file, relocation.target(), &layout.starts, &globals)?;

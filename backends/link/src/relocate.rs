@@ -72,7 +72,13 @@ fn x86_64(image: &mut [u8], place: u64, r_type: elf::RelocationType, distance: i
     }
 }
 
-fn aarch64(image: &mut [u8], place: u64, r_type: elf::RelocationType, value: i64, distance: i64) -> Result<(), Refused> {
+fn aarch64(
+    image: &mut [u8],
+    place: u64,
+    r_type: elf::RelocationType,
+    value: i64,
+    distance: i64,
+) -> Result<(), Refused> {
     // Bits of an instruction: from `low`, `count` of them, hold `value / scale`.
     let mut field = |low: u32, count: u32, value: i64| {
         let mask = (1u32 << count) - 1;

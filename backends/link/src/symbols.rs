@@ -8,10 +8,7 @@ use std::collections::BTreeMap;
 type Starts = [Vec<(usize, u64)>];
 
 /// The offsets of the symbols that objects export.
-pub(crate) fn globals<'a>(
-    files: &'a [object::File],
-    layout: &Layout,
-) -> Result<BTreeMap<&'a str, u64>, LinkError> {
+pub(crate) fn globals<'a>(files: &'a [object::File], layout: &Layout) -> Result<BTreeMap<&'a str, u64>, LinkError> {
     let mut globals = BTreeMap::new();
     for (object, file) in files.iter().enumerate() {
         for symbol in file.symbols().filter(|symbol| symbol.is_global() && symbol.is_definition()) {

@@ -62,7 +62,10 @@ fn table(machine: &Machine, level: &IsaLevel, filter: &str) {
     let lanes = level.lanes(32) as u16;
     let mut peak = Peak::new(machine, lanes, level.vector_registers as usize);
     println!("{}: peak {:.1} GFLOP/s", level.name, (0..1000).map(|_| peak.speed()).fold(0.0, f64::max));
-    println!("{:>8} {:>6} {:>12} {:>8} {:>9} {:>6} {:>7} {:>9}", "tile", "unroll", "left", "offsets", "GFLOP/s", "%", "spills", "compile");
+    println!(
+        "{:>8} {:>6} {:>12} {:>8} {:>9} {:>6} {:>7} {:>9}",
+        "tile", "unroll", "left", "offsets", "GFLOP/s", "%", "spills", "compile"
+    );
     let tiles: &[(usize, usize)] = match lanes {
         16 => &[(6, 4), (7, 3), (8, 3), (9, 3), (12, 2), (13, 2), (14, 2), (28, 1), (5, 5), (4, 6)],
         _ => &[(4, 2), (5, 2), (6, 2), (3, 4), (4, 3), (12, 1), (14, 1), (2, 6)],
@@ -249,9 +252,8 @@ impl Peak {
         let vector = Type::vector(DType::F32, lanes);
         let factor = k.load(Place::Buffer(x), zero, vector);
         let init: Vec<Value> = (0..sums).map(|_| k.number(vector, 0.0)).collect();
-        let results = k.for_loop(zero, steps, 1, init, |k, _, sums| {
-            sums.iter().map(|sum| k.fma(factor, *sum, factor)).collect()
-        });
+        let results =
+            k.for_loop(zero, steps, 1, init, |k, _, sums| sums.iter().map(|sum| k.fma(factor, *sum, factor)).collect());
         for (number, sum) in results.into_iter().enumerate() {
             let at = k.int((number * usize::from(lanes)) as i64);
             k.store(Place::Buffer(y), at, sum);

@@ -2,12 +2,12 @@
 
 use crate::Stage;
 use crate::codegen::{LlvmContext, LlvmModule};
+use melior::Context;
+use melior::diagnostic::Diagnostic;
 use melior::dialect::DialectRegistry;
 use melior::ir::Module;
 use melior::pass::{PassManager, conversion};
 use melior::utility::{register_all_dialects, register_all_llvm_translations};
-use melior::Context;
-use melior::diagnostic::Diagnostic;
 use std::cell::RefCell;
 use std::rc::Rc;
 

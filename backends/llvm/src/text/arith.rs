@@ -79,8 +79,8 @@ impl Writer<'_> {
             Ceil => "ceil",
             Round => "roundeven",
             Sqrt if float => "sqrt",
-            Not | Sqrt | Sign | Exp | Log | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Asinh | Acosh
-            | Atanh | Erf | IsNan | IsInf => {
+            Not | Sqrt | Sign | Exp | Log | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Asinh
+            | Acosh | Atanh | Erf | IsNan | IsInf => {
                 return Err(LlvmError::Unary { kernel: self.kernel.name.clone(), op, dtype: ty.dtype });
             }
         };

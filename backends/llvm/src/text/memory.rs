@@ -8,10 +8,8 @@ impl Writer<'_> {
     pub(super) fn load(&mut self, place: Place, offset: Value, ty: Type) -> Ssa {
         let (address, octets) = self.address(place, offset, ty.dtype);
         let stored = stored(ty);
-        let loaded = self.temp(format_args!(
-            "llvm.load {address} {{alignment = {octets} : i64}} : !llvm.ptr -> {}",
-            Mlir(stored)
-        ));
+        let loaded = self
+            .temp(format_args!("llvm.load {address} {{alignment = {octets} : i64}} : !llvm.ptr -> {}", Mlir(stored)));
         self.cast(loaded, stored, ty.dtype)
     }
 

@@ -44,7 +44,9 @@ fn write_entry(kernel: &Kernel, machine: &Machine, text: &mut String) {
         arguments += &format!("%buffer{number}, ");
         types += "!llvm.ptr, ";
     }
-    line(format_args!("  llvm.call @{name}.tasks({arguments}%dims, %begin, %end) : ({types}!llvm.ptr, i64, i64) -> ()"));
+    line(format_args!(
+        "  llvm.call @{name}.tasks({arguments}%dims, %begin, %end) : ({types}!llvm.ptr, i64, i64) -> ()"
+    ));
     line(format_args!("  llvm.return\n}}"));
 }
 
@@ -111,9 +113,8 @@ impl<'a> Writer<'a> {
             kernel.name
         ));
         for dim in 0..kernel.dims {
-            let at = self.temp(format_args!(
-                "llvm.getelementptr inbounds {dims}[{dim}] : (!llvm.ptr) -> !llvm.ptr, i64"
-            ));
+            let at =
+                self.temp(format_args!("llvm.getelementptr inbounds {dims}[{dim}] : (!llvm.ptr) -> !llvm.ptr, i64"));
             let value = self.temp(format_args!("llvm.load {at} : !llvm.ptr -> i64"));
             self.dims.push(value);
         }

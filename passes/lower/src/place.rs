@@ -271,6 +271,18 @@ impl Places {
         Home { buffer, start, strides }
     }
 
+    /// A new buffer with `halo` for a value whose axes lie in memory in the order they have in `like`.
+    pub fn allocate_like(&mut self, name: &str, ty: &Type, halo: &Halo, like: &Home) -> Home {
+        let mut order: Vec<usize> = (0..ty.rank()).collect();
+        order.sort_by_key(|axis| std::cmp::Reverse(like.strides[*axis].as_const().unwrap_or(i64::MAX)));
+        let permuted = ty.with_shape(order.iter().map(|axis| ty.shape[*axis].clone()).collect());
+        let room = Halo { room: order.iter().map(|axis| halo.room[*axis].clone()).collect() };
+        let home = self.allocate(name, &permuted, &room, false);
+        let at = |axis: usize| order.iter().position(|other| *other == axis).expect("a permutation");
+        let strides = (0..ty.rank()).map(|axis| home.strides[at(axis)].clone()).collect();
+        Home { strides, ..home }
+    }
+
     /// Zeros for the room around `of`: one slab before and one after each axis that has room.
     pub fn borders(&mut self, home: &Home, shape: &[Dim], halo: &Halo, of: ValueId, before: ValueId) {
         // Axes already covered reach over their room; later ones only over the value itself.

@@ -4,11 +4,11 @@ use crate::affine::Var;
 use crate::emit::{Signature, emit};
 use crate::fuse::{Region, Role};
 use crate::halo::{reach, without_test};
-use crate::nest::Nest;
+use crate::nest::{Address, Nest};
 use crate::pack::packable;
 use crate::place::{Extra, Fill, Halo, Halos, Home, Places, fill_body, name_of, needs_dense, place};
 use crate::schedule::choose;
-use crate::{Arg, BufferId, KernelId, KernelVariants, Port, Program, Step, Work};
+use crate::{Arg, BufferId, KernelId, KernelVariants, Place, Port, Program, Step, Work};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, Type, ValueId};
 use drupe_kernel::Kernel;
 use drupe_target::Target;
@@ -32,6 +32,9 @@ pub struct Builder<'a> {
     kernels: IndexMap<String, KernelVariants>,
     packed: BTreeMap<String, BufferId>,
     steps: Vec<Step>,
+    /// For every step the arguments that its result may overwrite: each element is read only where the same
+    /// element of the result goes.
+    overwritable: Vec<Vec<usize>>,
 }
 
 impl<'a> Builder<'a> {
@@ -67,6 +70,7 @@ impl<'a> Builder<'a> {
             kernels: IndexMap::new(),
             packed: BTreeMap::new(),
             steps: Vec::new(),
+            overwritable: Vec::new(),
         };
         for (result, operand, halo) in copies {
             builder.padded_copy(result, operand, &halo);
@@ -77,7 +81,7 @@ impl<'a> Builder<'a> {
     fn padded_copy(&mut self, result: ValueId, operand: ValueId, halo: &Halo) {
         let ty = self.module.graph.ty(operand);
         let name = format!("{}.padded", name_of(self.module, operand));
-        let home = self.places.allocate(&name, ty, halo, false);
+        let home = self.places.allocate_like(&name, ty, halo, &self.home(operand));
         self.places.borders(&home, &ty.shape, halo, operand, result);
         let copy = Fill::Copy(operand);
         self.places.extras.push(Extra {
@@ -216,6 +220,14 @@ impl<'a> Builder<'a> {
         let mut args: Vec<Arg> =
             operands.iter().zip(&signature.operands).map(|(home, dtype)| argument(home, *dtype, false)).collect();
         args.push(argument(&to, result_dtype, true));
+        let same_element = |operand: &usize| {
+            let mut reads = nest.reads.values().filter(|(read, _)| read == operand).peekable();
+            reads.peek().is_some()
+                && reads.all(|(_, address)| *address == Address::affine(nest.result.clone()))
+                && operands[*operand].start == to.start
+                && signature.operands[*operand].bits() == result_dtype.bits()
+        };
+        self.overwritable.push((0..operands.len()).filter(same_element).collect());
         let touched: BTreeSet<BufferId> = args.iter().map(|arg| arg.buffer).collect();
         let bytes = touched.iter().fold(Dim::from(0), |sum, buffer| &sum + &self.places.buffers[buffer.0].bytes);
         let dims = dims.into_iter().collect();
@@ -250,6 +262,7 @@ impl<'a> Builder<'a> {
         dims.extend(shape.iter().cloned());
         let result = Port { name: name_of(self.module, value), ty: node.ty.clone(), buffer: to.buffer };
         let elements = Dim::product(shape);
+        self.overwritable.push(Vec::new());
         self.steps.push(Step {
             work: Work::Builtin { name: node.op.name(), ints },
             args,
@@ -263,8 +276,44 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// Lets results take the memory of operands that nothing reads any more.
+    fn reuse_operands(&mut self) {
+        let mut touched: BTreeMap<BufferId, (usize, usize)> = BTreeMap::new();
+        for (number, step) in self.steps.iter().enumerate() {
+            for arg in &step.args {
+                touched.entry(arg.buffer).or_insert((number, number)).1 = number;
+            }
+        }
+        let buffers = &self.places.buffers;
+        let in_arena = |buffer: BufferId| matches!(buffers[buffer.0].place, Place::Arena);
+        for number in 0..self.steps.len() {
+            let Some(to) = self.steps[number].args.last().map(|arg| arg.buffer) else { continue };
+            let fits = |operand: &usize| {
+                let from = self.steps[number].args[*operand].buffer;
+                let ends_here = in_arena(from) && touched[&from].1 == number;
+                from != to && ends_here && buffers[from.0].bytes == buffers[to.0].bytes
+            };
+            let Some(operand) = self.overwritable[number].iter().copied().find(fits) else { continue };
+            if !in_arena(to) || touched[&to].0 != number {
+                continue;
+            }
+            let from = self.steps[number].args[operand].buffer;
+            for step in &mut self.steps[number..] {
+                let result = step.result.iter_mut().map(|port| &mut port.buffer);
+                for buffer in step.args.iter_mut().map(|arg| &mut arg.buffer).chain(result) {
+                    if *buffer == to {
+                        *buffer = from;
+                    }
+                }
+            }
+            let last = touched[&to].1;
+            touched.insert(from, (touched[&from].0, last));
+        }
+    }
+
     /// The program, without the buffers that no step touches.
-    pub fn finish(self) -> Program {
+    pub fn finish(mut self) -> Program {
+        self.reuse_operands();
         let graph = &self.module.graph;
         let port = |name: &str, value: ValueId| Port {
             name: name.into(),
@@ -332,7 +381,7 @@ fn drop_unread(nest: &mut Nest, homes: &mut Vec<Home>) {
         roots.extend(drupe_ir::Body::children(nest.body.node(id)));
         if let Some((operand, address)) = nest.reads.get(&id) {
             read.insert(*operand);
-            if let crate::nest::Address::Strided { computed, .. } = address {
+            if let Address::Strided { computed, .. } = address {
                 roots.extend(computed.iter().map(|(id, _)| *id));
             }
         }

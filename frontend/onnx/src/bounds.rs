@@ -142,3 +142,22 @@ pub fn expect_modest(shape: &[Dim]) -> Result<(), Diagnostic> {
 pub fn expect_modest_type(ty: &Type) -> Result<(), Diagnostic> {
     expect_modest(&ty.shape)
 }
+
+/// The bound on a symbol without which two dimensions differ that an operator needs to be equal: `s <= 512` for
+/// `s` and `min(512, s)`, as where a table of 512 positions is cut to a sequence.
+pub fn deduce(left: &Dim, right: &Dim) -> Option<(Arc<str>, u64)> {
+    let bound = |dim: &Dim, other: &Dim| {
+        let symbol = dim.as_symbol()?;
+        let [(product, 1)] = other.terms()[..] else { return None };
+        let [Atom::Min(a, b)] = product else { return None };
+        let limit = if a == dim {
+            b
+        } else if b == dim {
+            a
+        } else {
+            return None;
+        };
+        Some((symbol.clone(), u64::try_from(limit.as_const()?).ok()?))
+    };
+    bound(left, right).or_else(|| bound(right, left))
+}

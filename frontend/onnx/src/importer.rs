@@ -84,57 +84,36 @@ pub struct Importer {
     functions_by_name: BTreeMap<String, Vec<usize>>,
     nodes: usize,
     depth: usize,
+    /// The bound on a symbol that an operator turned out to need.
+    pub needed: Option<(Arc<str>, u64)>,
 }
 
-/// The module for `model`.
+/// How many bounds on symbols an import may find to be needed.
+const BOUNDS: usize = 8;
+
+/// The module for `model`. Where an operator needs a symbol to be bounded, the import starts again with that.
 pub fn import_model(
     name: &str,
     model: ModelProto,
-    reader: TensorReader,
+    mut reader: TensorReader,
     options: &Options,
 ) -> Result<Module, Diagnostic> {
-    let ModelProto { graph, opset_import, functions, .. } = model;
-    let graph = graph.ok_or_else(|| Diagnostic::new("parse", "the model has no graph"))?;
-    let mut functions_by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (position, function) in functions.iter().enumerate() {
-        functions_by_name.entry(function.name.clone()).or_default().push(position);
-    }
-    let mut importer = Importer {
-        module: Module::new(name.strip_suffix(".onnx").unwrap_or(name)),
-        file: name.into(),
-        reader,
-        functions: Arc::new(functions),
-        functions_by_name,
-        nodes: 0,
-        depth: 0,
-    };
-    let mut scope = Scope { opsets: Arc::new(opset_versions(&opset_import)?), ..Scope::default() };
-    let constants: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
-    for (name, input) in inputs::inputs(&graph, &constants, options)? {
-        let value = match input {
-            inputs::Input::Tensor(ty) => {
-                expect_modest_type(&ty)?;
-                importer.module.input(&name, ty)?.into()
+    let mut bounds = BTreeMap::new();
+    let functions = Arc::new(model.functions);
+    let graph = model.graph.ok_or_else(|| Diagnostic::new("parse", "the model has no graph"))?;
+    let opsets = Arc::new(opset_versions(&model.opset_import)?);
+    loop {
+        let mut importer = Importer::new(name, functions.clone(), reader);
+        let result = importer.model(&graph, opsets.clone(), options, &bounds);
+        match (result, importer.needed) {
+            (Err(_), Some((symbol, max))) if bounds.len() < BOUNDS && !bounds.contains_key(&symbol) => {
+                bounds.insert(symbol, max);
+                reader = importer.reader;
             }
-            inputs::Input::Fixed(numbers) => importer.known(numbers, &name, &Origin::default())?,
-        };
-        scope.define(&name, value)?;
-    }
-    let outputs = importer.graph(&graph, &mut scope)?;
-    for (info, value) in graph.output.iter().zip(outputs) {
-        if importer.module.graph.outputs.contains_key(info.name.as_str()) {
-            return Err(Diagnostic::new("parse", format!("two outputs are called {:?}", info.name)));
-        }
-        match value {
-            Value::Tensor(id, _) => importer.module.output(&info.name, id),
-            Value::Unavailable(why) => return Err(why),
+            (result, _) => return result.map(|()| importer.module),
         }
     }
-    importer.module.remove_dead();
-    importer.module.verify()?;
-    Ok(importer.module)
 }
-
 fn opset_versions(imports: &[OperatorSetIdProto]) -> Result<BTreeMap<String, i64>, Diagnostic> {
     let domain = |name: &str| if name == "ai.onnx" { String::new() } else { name.into() };
     let versions: BTreeMap<String, i64> = imports.iter().map(|set| (domain(&set.domain), set.version)).collect();
@@ -149,6 +128,53 @@ fn opset_versions(imports: &[OperatorSetIdProto]) -> Result<BTreeMap<String, i64
 }
 
 impl Importer {
+    fn new(name: &str, functions: Arc<Vec<FunctionProto>>, reader: TensorReader) -> Importer {
+        let mut functions_by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (position, function) in functions.iter().enumerate() {
+            functions_by_name.entry(function.name.clone()).or_default().push(position);
+        }
+        let module = Module::new(name.strip_suffix(".onnx").unwrap_or(name));
+        Importer { module, file: name.into(), reader, functions, functions_by_name, nodes: 0, depth: 0, needed: None }
+    }
+
+    fn model(
+        &mut self,
+        graph: &GraphProto,
+        opsets: Arc<BTreeMap<String, i64>>,
+        options: &Options,
+        bounds: &BTreeMap<Arc<str>, u64>,
+    ) -> Result<(), Diagnostic> {
+        let mut scope = Scope { opsets, ..Scope::default() };
+        let constants: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+        for (name, input) in inputs::inputs(graph, &constants, options)? {
+            let value = match input {
+                inputs::Input::Tensor(ty) => {
+                    expect_modest_type(&ty)?;
+                    self.module.input(&name, ty)?.into()
+                }
+                inputs::Input::Fixed(numbers) => self.known(numbers, &name, &Origin::default())?,
+            };
+            scope.define(&name, value)?;
+        }
+        for (symbol, max) in bounds {
+            if let Some(range) = self.module.symbols.get_mut(symbol) {
+                range.max = range.max.min(*max);
+            }
+        }
+        let outputs = self.graph(graph, &mut scope)?;
+        for (info, value) in graph.output.iter().zip(outputs) {
+            if self.module.graph.outputs.contains_key(info.name.as_str()) {
+                return Err(Diagnostic::new("parse", format!("two outputs are called {:?}", info.name)));
+            }
+            match value {
+                Value::Tensor(id, _) => self.module.output(&info.name, id),
+                Value::Unavailable(why) => return Err(why),
+            }
+        }
+        self.module.remove_dead();
+        self.module.verify()
+    }
+
     /// Imports the constants and nodes of `graph` into `scope`; what its outputs are.
     pub fn graph(&mut self, graph: &GraphProto, scope: &mut Scope) -> Result<Vec<Value>, Diagnostic> {
         for tensor in &graph.initializer {

@@ -1,6 +1,6 @@
 //! What the import of one operator sees: its inputs, its attributes with defaults, and errors that name it.
 
-use crate::bounds::{Ranges, expect_modest, expect_modest_type};
+use crate::bounds::{Ranges, deduce, expect_modest, expect_modest_type};
 use crate::importer::{Importer, Scope, Value, resolve};
 use crate::numbers::{self, Numbers};
 use crate::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -262,6 +262,10 @@ impl<'a> Node<'a> {
         let op = op.into();
         if let Op::Reshape(ops::Reshape { shape }) | Op::Broadcast(ops::Broadcast { shape }) = &op {
             expect_modest(shape).map_err(|error| error.at(&self.origin))?;
+        }
+        let types: Vec<&Type> = operands.iter().map(|value| self.importer.module.graph.ty(*value)).collect();
+        if let Err(ops::OpError::Dims { left, right, .. }) = op.infer(&types) {
+            self.importer.needed = deduce(&left, &right);
         }
         let value = self.importer.module.add(op, operands, &self.origin)?;
         expect_modest_type(self.importer.module.graph.ty(value)).map_err(|error| error.at(&self.origin))?;

@@ -63,6 +63,28 @@ pub fn exact_ratio(value: f64) -> Option<(i64, i64)> {
     None
 }
 
+/// The quotient of small numbers that `value` was meant to be: 0.6 is 3/5, 13.333333 is 40/3; else exactly.
+pub fn simple_ratio(value: f64) -> Option<(i64, i64)> {
+    let (mut above, mut below) = ((1i64, 0i64), (0i64, 1i64));
+    let mut rest = value;
+    for _ in 0..16 {
+        if !(rest.abs() < 1e6) {
+            break;
+        }
+        let whole = rest.floor() as i64;
+        above = (whole * above.0 + above.1, above.0);
+        below = (whole * below.0 + below.1, below.0);
+        if below.0 > 4096 || above.0.abs() > 1 << 32 {
+            break;
+        }
+        if (above.0 as f64 / below.0 as f64) as f32 == value as f32 {
+            return Some((above.0, below.0));
+        }
+        rest = 1.0 / (rest - rest.floor());
+    }
+    exact_ratio(value)
+}
+
 /// A small tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Numbers {

@@ -28,18 +28,22 @@ pub const PLAIN: &[(&str, &str)] = &[
     ("Floor", "floor"),
     ("Greater", "gt"),
     ("GreaterOrEqual", "ge"),
+    ("HardSwish", "hard_swish"),
     ("IsNaN", "is_nan"),
     ("Less", "lt"),
     ("LessOrEqual", "le"),
     ("Log", "log"),
+    ("Mish", "mish"),
     ("Mul", "mul"),
     ("Neg", "neg"),
     ("Not", "not"),
     ("Or", "or"),
     ("Round", "round"),
+    ("Sigmoid", "sigmoid"),
     ("Sign", "sign"),
     ("Sin", "sin"),
     ("Sinh", "sinh"),
+    ("Softplus", "softplus"),
     ("Sqrt", "sqrt"),
     ("Sub", "sub"),
     ("Tan", "tan"),
@@ -51,9 +55,6 @@ pub const PLAIN: &[(&str, &str)] = &[
 /// An operator of [`PLAIN`].
 pub fn plain(node: &mut Node, name: &str) -> Result<ValueId> {
     let operands = node.all_inputs()?;
-    if node.opset < 7 && node.attribute("broadcast").is_some() {
-        return Err(node.unsupported("broadcasting by attribute"));
-    }
     node.named(name, &operands)
 }
 

@@ -67,8 +67,22 @@ fn table(machine: &Machine, level: &IsaLevel, filter: &str) {
         "tile", "unroll", "left", "offsets", "GFLOP/s", "%", "spills", "compile"
     );
     let tiles: &[(usize, usize)] = match lanes {
-        16 => &[(6, 4), (7, 3), (8, 3), (9, 3), (12, 2), (13, 2), (14, 2), (28, 1), (5, 5), (4, 6)],
-        _ => &[(4, 2), (5, 2), (6, 2), (3, 4), (4, 3), (12, 1), (14, 1), (2, 6)],
+        16 => &[
+            (6, 4),
+            (7, 3),
+            (8, 3),
+            (9, 3),
+            (12, 2),
+            (13, 2),
+            (14, 2),
+            (28, 1),
+            (5, 5),
+            (4, 6),
+            (3, 8),
+            (2, 12),
+            (1, 16),
+        ],
+        _ => &[(4, 2), (5, 2), (6, 2), (3, 4), (4, 3), (12, 1), (14, 1), (2, 6), (2, 5), (1, 8), (1, 12)],
     };
     for &(rows, vectors) in tiles {
         for unroll in [1, 2, 4, 8] {
@@ -133,7 +147,7 @@ fn element(lines: &[Line], index: usize) -> f32 {
 
 fn check(shape: Shape, a: &[Line], b: &[Line], c: &[Line]) {
     let (lanes, n) = (usize::from(shape.lanes), shape.vectors * usize::from(shape.lanes));
-    for (row, column) in [(0, 0), (shape.rows - 1, n - 1), (shape.rows * BLOCKS - 1, n / 2), (shape.rows + 1, 1)] {
+    for (row, column) in [(0, 0), (shape.rows - 1, n - 1), (shape.rows * BLOCKS - 1, n / 2), (shape.rows, 1)] {
         let left = |k: usize| match shape.left {
             Left::Packed => element(a, (row / shape.rows * K + k) * shape.rows + row % shape.rows),
             Left::Rows | Left::DynamicRows | Left::Lanes => element(a, row * K + k),
@@ -197,13 +211,7 @@ fn gemm(shape: Shape) -> Kernel {
             Left::Rows | Left::DynamicRows | Left::Packed => Vec::new(),
         };
         for by in 0..unroll {
-            let right: Vec<Value> = (0..vectors)
-                .map(|panel| {
-                    let at = add(k, b_at, (panel * K + by) * usize::from(lanes));
-                    k.load(b, at, vector)
-                })
-                .collect();
-            for row in 0..rows {
+            let splat = |k: &mut KernelBuilder, row: usize| {
                 let element = match chunks.get(row) {
                     Some(chunk) => k.extract(*chunk, by as u16),
                     None => {
@@ -211,10 +219,30 @@ fn gemm(shape: Shape) -> Kernel {
                         k.load(a, at, Type::scalar(DType::F32))
                     }
                 };
-                let splat = k.splat(element, lanes);
+                k.splat(element, lanes)
+            };
+            let panel_of = |k: &mut KernelBuilder, panel: usize| {
+                let at = add(k, b_at, (panel * K + by) * usize::from(lanes));
+                k.load(b, at, vector)
+            };
+            // The shorter side of the tile stays in registers; the longer one is read just before its use.
+            if rows < vectors {
+                let splats: Vec<Value> = (0..rows).map(|row| splat(k, row)).collect();
                 for panel in 0..vectors {
-                    let sum = &mut sums[row * vectors + panel];
-                    *sum = k.fma(splat, right[panel], *sum);
+                    let right = panel_of(k, panel);
+                    for row in 0..rows {
+                        let sum = &mut sums[row * vectors + panel];
+                        *sum = k.fma(splats[row], right, *sum);
+                    }
+                }
+            } else {
+                let right: Vec<Value> = (0..vectors).map(|panel| panel_of(k, panel)).collect();
+                for row in 0..rows {
+                    let left = splat(k, row);
+                    for panel in 0..vectors {
+                        let sum = &mut sums[row * vectors + panel];
+                        *sum = k.fma(left, right[panel], *sum);
+                    }
                 }
             }
         }

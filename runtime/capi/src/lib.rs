@@ -10,6 +10,10 @@
 //! drupe_session_output(session, 0, &scores);
 //! ```
 //!
+//! # Building it small
+//! `cargo rustc -p drupe-capi --profile runtime --crate-type cdylib`: naming the one crate type
+//! lets rustc optimise across crates, which it does not when the library is also made for Rust.
+//!
 //! # Invariants
 //! - No panic crosses into C: every function catches it and reports [`DrupeStatus::Panic`].
 //! - A null handle or pointer where one is needed is an error, not a crash.

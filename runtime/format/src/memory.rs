@@ -17,11 +17,12 @@ pub fn assign_memory(plan: &mut Plan) -> Result<(), ArenaTooLarge> {
 
 fn set_live_ranges(plan: &mut Plan) {
     let roots = roots(plan);
-    let mut ranges: Vec<Option<(u32, u32)>> = vec![None; plan.buffers.len()];
+    // Empty ranges end before they start.
+    let mut ranges = vec![(u32::MAX, 0); plan.buffers.len()];
     let mut touch = |buffer: usize, step: u32| {
         if let Some(&root) = roots.get(buffer) {
-            let (first, last) = ranges[root].unwrap_or((step, step));
-            ranges[root] = Some((first.min(step), last.max(step)));
+            let (first, last): (u32, u32) = ranges[root];
+            ranges[root] = (first.min(step), last.max(step));
         }
     };
     for (index, step) in (0..).zip(&plan.steps) {
@@ -31,7 +32,8 @@ fn set_live_ranges(plan: &mut Plan) {
     let end = plan.steps.len().saturating_sub(1) as u32;
     plan.outputs.iter().for_each(|port| touch(port.buffer.index(), end));
     for (buffer, &root) in plan.buffers.iter_mut().zip(&roots) {
-        (buffer.first_step, buffer.last_step) = ranges[root].unwrap_or((0, 0));
+        let (first, last) = ranges[root];
+        (buffer.first_step, buffer.last_step) = (first.min(last), last);
     }
 }
 

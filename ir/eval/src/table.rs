@@ -183,7 +183,11 @@ fn split(task: &Task, loops: &Loops) -> Vec<(Loops, i64)> {
     let outermost = (0..loops.nest.ranges.len())
         .filter(|variable| loops.out.coefs[*variable] != 0 && loops.nest.ranges[*variable].1 > 1)
         .max_by_key(|variable| loops.out.coefs[*variable]);
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as i64);
+    // Asking how many cores there are reads files: not for small nodes.
+    let threads = match points >= 2 * WORTH_A_THREAD {
+        true => std::thread::available_parallelism().map_or(1, |count| count.get() as i64),
+        false => 1,
+    };
     let finished = |mut loops: Loops| {
         loops.simplify();
         loops

@@ -21,8 +21,10 @@
 mod body;
 mod dim;
 mod graph;
+mod literal;
 pub mod ops;
 mod origin;
+mod parse;
 mod print;
 mod tensor;
 mod types;
@@ -32,5 +34,6 @@ pub use dim::{Atom, Dim, DimError, floor_div};
 pub use graph::{Graph, Module, Node, SymbolRange, ValueId};
 pub use ops::{AttrValue, Op, OpError};
 pub use origin::{Diagnostic, Origin};
+pub use parse::{Parsed, parse, parse_text};
 pub use tensor::TensorData;
 pub use types::{DType, Float, Scale, Type};

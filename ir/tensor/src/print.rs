@@ -1,6 +1,7 @@
-//! The textual IR, written: see `docs/ir.md`. Result types are always shown, default attributes never.
+//! The textual IR, written: see `docs/ir.md`. Result types are always shown, default attributes never, and
+//! contents of constants where they are small.
 
-use crate::{AttrValue, Module, Op, SymbolRange};
+use crate::{Module, Op, Origin, SymbolRange, ValueId, literal};
 use std::fmt;
 
 impl fmt::Display for Module {
@@ -8,23 +9,27 @@ impl fmt::Display for Module {
         for (name, SymbolRange { min, max }) in &self.symbols {
             writeln!(f, "dim {name} in {min}..={max}")?;
         }
+        for (name, data) in self.constants.iter().filter(|(_, data)| data.elements() <= literal::MOST_SHOWN) {
+            writeln!(f, "const @{} = {}", word(name), data.literal())?;
+        }
+        let numbers = numbers(self);
         write!(f, "func @{}(", word(&self.name))?;
         let mut sep = "";
         for (name, value) in self.graph.inputs() {
-            write!(f, "{sep}%{}: {} {name:?}", value.0, self.graph.ty(value))?;
+            let node = self.graph.node(value);
+            write!(f, "{sep}%{}: {} {name:?}{}", numbers[value.index()], node.ty, At(&node.origin))?;
             sep = ", ";
         }
         f.write_str(") {\n")?;
         for (index, node) in self.graph.nodes.iter().enumerate() {
+            let number = numbers[index];
             match &node.op {
                 Op::Input(_) => continue,
-                Op::Const(constant) => write!(f, "  %{index} = const @{}", word(&constant.name))?,
+                Op::Const(constant) => write!(f, "  %{number} = const @{}", word(&constant.name))?,
                 op => {
-                    write!(f, "  %{index} = {}(", op.name())?;
-                    for (position, operand) in node.operands.iter().enumerate() {
-                        write!(f, "{}%{}", if position > 0 { ", " } else { "" }, operand.0)?;
-                    }
-                    f.write_str(")")?;
+                    let operand = |value: &ValueId| format!("%{}", numbers[value.index()]);
+                    let operands: Vec<String> = node.operands.iter().map(operand).collect();
+                    write!(f, "  %{number} = {}({})", op.name(), operands.join(", "))?;
                     let implied =
                         |name: &str| matches!(op, Op::Splat(_) | Op::Iota(_)) && matches!(name, "shape" | "dtype");
                     for (name, value) in op.attrs().into_iter().filter(|(name, _)| !implied(name)) {
@@ -32,21 +37,41 @@ impl fmt::Display for Module {
                     }
                 }
             }
-            write!(f, " : {}", node.ty)?;
-            if !node.origin.is_unknown() {
-                let text = |text: &Option<std::sync::Arc<str>>| AttrValue::Text(text.as_deref().unwrap_or("").into());
-                write!(f, " at {} in {}", text(&node.origin.node), text(&node.origin.file))?;
-                if let Some(pass) = node.origin.pass {
-                    write!(f, " via {pass}")?;
-                }
-            }
-            f.write_str("\n")?;
+            writeln!(f, " : {}{}", node.ty, At(&node.origin))?;
         }
-        f.write_str("  return ")?;
-        for (position, (name, value)) in self.graph.outputs.iter().enumerate() {
-            write!(f, "{}{name:?} %{}", if position > 0 { ", " } else { "" }, value.0)?;
+        let output = |(name, value): (&std::sync::Arc<str>, &ValueId)| format!(" {name:?} %{}", numbers[value.index()]);
+        let outputs: Vec<String> = self.graph.outputs.iter().map(output).collect();
+        write!(f, "  return{}\n}}\n", outputs.join(","))
+    }
+}
+
+/// The number each value is shown by: inputs first, since they are written first.
+fn numbers(module: &Module) -> Vec<usize> {
+    let mut next = module.graph.inputs().count();
+    let mut next_input = 0;
+    let mut number = |is_input: bool| {
+        let counter = if is_input { &mut next_input } else { &mut next };
+        *counter += 1;
+        *counter - 1
+    };
+    module.graph.nodes.iter().map(|node| number(matches!(node.op, Op::Input(_)))).collect()
+}
+
+/// ` at "node" in "file" via pass`, as far as it is known.
+struct At<'a>(&'a Origin);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(node) = &self.0.node {
+            write!(f, " at {node:?}")?;
         }
-        f.write_str("\n}\n")
+        if let Some(file) = &self.0.file {
+            write!(f, " in {file:?}")?;
+        }
+        match self.0.pass {
+            Some(pass) => write!(f, " via {pass}"),
+            None => Ok(()),
+        }
     }
 }
 

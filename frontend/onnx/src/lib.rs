@@ -59,3 +59,8 @@ pub fn import_bytes(
     let model = model::decode(bytes.into()).map_err(locate)?;
     importer::import_model(name, model, model::TensorReader::new(folder), options).map_err(locate)
 }
+
+/// The contents of a tensor message, as test vectors are stored; external data is refused.
+pub fn read_tensor(tensor: &proto::TensorProto) -> Result<drupe_ir::TensorData, Diagnostic> {
+    model::TensorReader::new(None).read(tensor)
+}

@@ -46,7 +46,16 @@ impl Node<'_> {
 
     /// x as `dtype`.
     pub fn cast(&mut self, x: ValueId, dtype: DType) -> Result<ValueId> {
-        if self.dtype(x) == dtype { Ok(x) } else { self.add(ops::Cast { dtype }, &[x]) }
+        if self.dtype(x) == dtype {
+            return Ok(x);
+        }
+        // Out of range for four bits, a float keeps its lowest bits.
+        let x = if self.dtype(x).is_float() && dtype.bits() == 4 {
+            self.add(ops::Cast { dtype: DType::I32 }, &[x])?
+        } else {
+            x
+        };
+        self.add(ops::Cast { dtype }, &[x])
     }
 
     /// x in another shape.

@@ -89,7 +89,16 @@ pub fn modulo(node: &mut Node) -> Result<ValueId> {
     match (node.flag("fmod", false), node.dtype(operands[0]).is_float()) {
         (true, _) => node.add(ops::Rem {}, &operands),
         (false, false) => node.add(ops::Mod {}, &operands),
-        (false, true) => Err(node.invalid("floats need fmod=1")),
+        (false, true) => {
+            // The remainder of the dividend's sign, and the divisor once more where the signs differ.
+            let rest = node.add(ops::Rem {}, &operands)?;
+            let zero = node.number_like(rest, 0.0);
+            let (below, negative) = (node.less(rest, zero)?, node.less(operands[1], zero)?);
+            let (differs, some) = (node.add(ops::Xor {}, &[below, negative])?, node.add(ops::Ne {}, &[rest, zero])?);
+            let moves = node.both(differs, some)?;
+            let moved = node.plus(rest, operands[1])?;
+            node.choose(moves, moved, rest)
+        }
     }
 }
 

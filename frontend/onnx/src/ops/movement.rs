@@ -254,18 +254,16 @@ pub fn pad(node: &mut Node) -> Result<ValueId> {
         "wrap" => ops::PadMode::Wrap,
         other => return Err(node.invalid(format!("mode {other:?}"))),
     };
-    let value = if by_attribute.is_some() {
-        node.float("value", 0.0)
-    } else if node.has(2) && mode == ops::PadMode::Constant {
-        node.scalar_of(2)?.ok_or_else(|| node.unsupported("a padding value that depends on data"))?
-    } else {
-        0.0
-    };
+    let value = if by_attribute.is_some() { Some(node.float("value", 0.0)) } else { node.scalar_of(2)? };
     if low.iter().chain(&high).all(|pad| pad.is(0)) {
         return Ok(x);
     }
     if mode == ops::PadMode::Constant {
-        return node.add(ops::Pad { low, high, mode, value: value.into() }, &[x]);
+        return match (value, node.optional(2)?) {
+            (Some(value), _) => node.add(ops::Pad { low, high, mode, value: value.into() }, &[x]),
+            (None, None) => node.add(ops::Pad { low, high, mode, value: 0.0.into() }, &[x]),
+            (None, Some(value)) => pad_with(node, x, ops::Pad { low, high, mode, value: 0.0.into() }, value),
+        };
     }
     // Negative amounts are cut off before the rest is made.
     let cut = |pad: &Dim| pad.as_const().is_some_and(|pad| pad < 0);
@@ -279,6 +277,15 @@ pub fn pad(node: &mut Node) -> Result<ValueId> {
     };
     let positive = |pads: Vec<Dim>| pads.into_iter().map(|pad| if cut(&pad) { Dim::from(0) } else { pad }).collect();
     node.add(ops::Pad { low: positive(low), high: positive(high), mode, value: 0.0.into() }, &[x])
+}
+
+/// x padded with a value that is data: a mask, padded likewise, says where it goes.
+fn pad_with(node: &mut Node, x: ValueId, pad: ops::Pad, value: ValueId) -> Result<ValueId> {
+    let shape = node.shape(x);
+    let inside = node.add(ops::Splat { value: 1.0.into(), dtype: DType::Bool, shape }, &[])?;
+    let (padded, inside) = (node.add(pad.clone(), &[x])?, node.add(pad, &[inside])?);
+    let value = node.reshape(value, Vec::new())?;
+    node.choose(inside, padded, value)
 }
 
 /// `DepthToSpace`.
@@ -308,7 +315,12 @@ pub fn space_to_depth(node: &mut Node) -> Result<ValueId> {
     let (rows, columns) = (height.floor_div(&side), width.floor_div(&side));
     let apart = [batch, channels, &rows, &side, &columns, &side].map(Dim::clone).to_vec();
     let x = node.reshape(x, apart)?;
-    let x = node.transpose(x, &[0, 3, 5, 1, 2, 4])?;
+    let perm = match node.string("mode", "DCR").as_str() {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        other => return Err(node.invalid(format!("mode {other:?}"))),
+    };
+    let x = node.transpose(x, &perm)?;
     node.reshape(x, vec![batch.clone(), channels * &Dim::from(block * block), rows, columns])
 }
 

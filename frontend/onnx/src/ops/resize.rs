@@ -105,13 +105,16 @@ fn wanted(node: &Node, shape: &[Dim], old: bool) -> Result<Vec<Axis>> {
             result[*axis].scale = Some((above, below));
         }
     }
-    if let Some(numbers) = regions.and_then(given) {
+    let cropped = node.string("coordinate_transformation_mode", "") == "tf_crop_and_resize";
+    if let Some(numbers) = regions.filter(|_| cropped).and_then(given) {
         let values: Option<Vec<f64>> = numbers.values.iter().map(Number::as_f64).collect();
         let values = values.filter(|values| values.len() == 2 * axes.len());
         let values = values.ok_or_else(|| node.invalid(format!("a region of {} values", numbers.values.len())))?;
         for (at, axis) in axes.iter().enumerate() {
             result[*axis].region = (values[at], values[at + axes.len()]);
         }
+    } else if cropped {
+        return Err(node.unsupported("a region of interest that depends on the data of the model's inputs"));
     }
     Ok(result)
 }
@@ -172,7 +175,11 @@ fn transform(node: &Node, mode: &str, extent: &Dim, axis: &Axis) -> Result<(Dim,
         "pytorch_half_pixel" => (&two * &below, &below - &above, &two * &above),
         "align_corners" if size.is(1) => (zero.clone(), zero, one),
         "align_corners" => {
-            let (step, divisor) = lowest_terms(&last(extent), &last(size));
+            // i (e - 1) / (e s - 1), where the exact extent e s may be no integer.
+            let (step, divisor) = match &axis.scale {
+                Some(_) => lowest_terms(&(&last(extent) * &below), &(&(extent * &above) - &below)),
+                None => lowest_terms(&last(extent), &last(size)),
+            };
             (step, zero, divisor)
         }
         "half_pixel_symmetric" => {

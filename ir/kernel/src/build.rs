@@ -140,11 +140,16 @@ impl KernelBuilder {
     /// from polynomials; `f16` and `bf16` compute in `f32`.
     pub fn unary(&mut self, op: UnaryOp, a: Value) -> Value {
         use UnaryOp::*;
-        let ty = self.ty(a);
         match op {
-            Neg | Abs | Not | Floor | Ceil | Round | Sqrt => self.define(ty, |out| Inst::Unary { out, op, a }),
+            Neg | Abs | Not | Floor | Ceil | Round | Sqrt => self.plain_unary(op, a),
             _ => self.expand_unary(op, a),
         }
+    }
+
+    /// The instruction, as it is.
+    pub(crate) fn plain_unary(&mut self, op: UnaryOp, a: Value) -> Value {
+        let ty = self.ty(a);
+        self.define(ty, |out| Inst::Unary { out, op, a })
     }
 
     /// An operation on two values of one type; scalars are splat to the other's lanes.

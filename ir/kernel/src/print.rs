@@ -1,10 +1,188 @@
-//! Kernels as text.
+//! Kernels as text, for people and snapshots.
+//!
+//! Values are numbered in the order of their definition, so that the text says nothing about how the kernel was
+//! built. Types are written where a value is defined.
 
-use crate::Kernel;
-use std::fmt;
+use crate::{Access, Block, Inst, Kernel, Loop, Place, Type, Value};
+use drupe_ir::DType;
+use std::fmt::{self, Write};
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.lanes {
+            1 => write!(f, "{}", self.dtype),
+            lanes => write!(f, "{}x{lanes}", self.dtype),
+        }
+    }
+}
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kernel @{}", self.name)
+        let mut printer = Printer { kernel: self, numbers: vec![None; self.types.len()], next: 0, depth: 1, out: f };
+        printer.kernel()
+    }
+}
+
+struct Printer<'a, 'f> {
+    kernel: &'a Kernel,
+    /// The number of each value that is defined.
+    numbers: Vec<Option<u32>>,
+    next: u32,
+    depth: usize,
+    out: &'a mut fmt::Formatter<'f>,
+}
+
+impl Printer<'_, '_> {
+    fn kernel(&mut self) -> fmt::Result {
+        let kernel = self.kernel;
+        write!(self.out, "kernel @{}(", kernel.name)?;
+        for (index, buffer) in kernel.buffers.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            let access = match buffer.access {
+                Access::Read => "read",
+                Access::Write => "write",
+                Access::ReadWrite => "read_write",
+            };
+            write!(self.out, "{separator}{access} {}: {}", buffer.name, buffer.dtype)?;
+        }
+        let task = self.define(kernel.task);
+        writeln!(self.out, ") dims {} task {task} {{", kernel.dims)?;
+        for (index, local) in kernel.locals.iter().enumerate() {
+            writeln!(self.out, "  local{index}: {}[{}]", local.dtype, local.length)?;
+        }
+        self.block(&kernel.body, "yield")?;
+        self.out.write_str("}")
+    }
+
+    /// The instructions of a block, and a line for what it yields if it yields something.
+    fn block(&mut self, block: &Block, yields: &str) -> fmt::Result {
+        for inst in &block.insts {
+            self.inst(inst)?;
+        }
+        if !block.yields.is_empty() {
+            let values = self.names(&block.yields);
+            self.line(&format!("{yields} {values}"))?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, text: &str) -> fmt::Result {
+        for _ in 0..self.depth {
+            self.out.write_str("  ")?;
+        }
+        writeln!(self.out, "{text}")
+    }
+
+    fn define(&mut self, value: Value) -> String {
+        // A broken kernel prints too: a value without a type, or defined twice, gets a number all the same.
+        if let Some(number) = self.numbers.get_mut(value.0 as usize) {
+            *number = Some(self.next);
+        }
+        self.next += 1;
+        format!("%{}", self.next - 1)
+    }
+
+    fn name(&self, value: Value) -> String {
+        match self.numbers.get(value.0 as usize) {
+            Some(Some(number)) => format!("%{number}"),
+            Some(None) | None => format!("%undefined{}", value.0),
+        }
+    }
+
+    fn names(&self, values: &[Value]) -> String {
+        values.iter().map(|value| self.name(*value)).collect::<Vec<_>>().join(", ")
+    }
+
+    fn ty(&self, value: Value) -> String {
+        self.kernel.types.get(value.0 as usize).map_or("untyped".into(), Type::to_string)
+    }
+
+    /// `%0: f32, %1: i64`: newly defined.
+    fn definitions(&mut self, values: &[Value]) -> String {
+        let defined: Vec<String> = (values.iter()).map(|v| format!("{}: {}", self.define(*v), self.ty(*v))).collect();
+        defined.join(", ")
+    }
+
+    fn place(&self, place: Place, offset: Value) -> String {
+        let offset = self.name(offset);
+        match place {
+            Place::Buffer(number) => match self.kernel.buffers.get(number) {
+                Some(buffer) => format!("{}[{offset}]", buffer.name),
+                None => format!("buffer{number}[{offset}]"),
+            },
+            Place::Local(number) => format!("local{number}[{offset}]"),
+        }
+    }
+
+    fn inst(&mut self, inst: &Inst) -> fmt::Result {
+        let name = |value: &Value| self.name(*value);
+        let (out, text) = match inst {
+            Inst::Float { out, value } => (out, format!("{value:?}")),
+            Inst::Int { out, value } if self.ty(*out).starts_with(DType::Bool.name()) => {
+                (out, (*value != 0).to_string())
+            }
+            Inst::Int { out, value } => (out, value.to_string()),
+            Inst::Iota { out } => (out, "iota".into()),
+            Inst::Dim { out, index } => (out, format!("dim {index}")),
+            Inst::Unary { out, op, a } => (out, format!("{} {}", op.name(), name(a))),
+            Inst::Binary { out, op, a, b } => (out, format!("{} {}, {}", op.name(), name(a), name(b))),
+            Inst::Fma { out, a, b, c } => (out, format!("fma {}, {}, {}", name(a), name(b), name(c))),
+            Inst::Select { out, condition, a, b } => {
+                (out, format!("select {}, {}, {}", name(condition), name(a), name(b)))
+            }
+            Inst::Cast { out, a } => (out, format!("cast {}", name(a))),
+            Inst::Bitcast { out, a } => (out, format!("bitcast {}", name(a))),
+            Inst::Splat { out, a } => (out, format!("splat {}", name(a))),
+            Inst::Extract { out, a, lane } => (out, format!("extract {}, {lane}", name(a))),
+            Inst::Reduce { out, op, a } => (out, format!("reduce_{} {}", op.name(), name(a))),
+            Inst::Shuffle { out, a, b, lanes } => (out, format!("shuffle {}, {} {lanes:?}", name(a), name(b))),
+            Inst::Load { out, place, offset } => (out, format!("load {}", self.place(*place, *offset))),
+            Inst::Store { place, offset, value } => {
+                let text = format!("store {}, {}", self.place(*place, *offset), name(value));
+                return self.line(&text);
+            }
+            Inst::For(inner) => return self.for_loop(inner),
+            Inst::If { results, condition, then, otherwise } => {
+                return self.branch(results, *condition, then, otherwise);
+            }
+        };
+        let out = self.definitions(&[*out]);
+        self.line(&format!("{out} = {text}"))
+    }
+
+    fn for_loop(&mut self, inner: &Loop) -> fmt::Result {
+        let (low, high, init) = (self.name(inner.low), self.name(inner.high), self.names(&inner.init));
+        let index = self.define(inner.index);
+        let mut header = format!("for {index} = {low} to {high} step {}", inner.step);
+        if !inner.carried.is_empty() {
+            let carried = self.definitions(&inner.carried);
+            write!(header, " carrying ({carried}) = ({init})")?;
+        }
+        self.line(&format!("{header} {{"))?;
+        self.nested(&inner.body)?;
+        self.close("}", &inner.results)
+    }
+
+    fn branch(&mut self, results: &[Value], condition: Value, then: &Block, otherwise: &Block) -> fmt::Result {
+        self.line(&format!("if {} {{", self.name(condition)))?;
+        self.nested(then)?;
+        self.line("} else {")?;
+        self.nested(otherwise)?;
+        self.close("}", results)
+    }
+
+    fn nested(&mut self, block: &Block) -> fmt::Result {
+        self.depth += 1;
+        self.block(block, "yield")?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn close(&mut self, brace: &str, results: &[Value]) -> fmt::Result {
+        if results.is_empty() {
+            return self.line(brace);
+        }
+        let results = self.definitions(results);
+        self.line(&format!("{brace} -> {results}"))
     }
 }

@@ -1,6 +1,7 @@
 //! Checks of a kernel's invariants.
 
-use crate::Kernel;
+use crate::{Access, Block, Inst, Kernel, Loop, Place, Type, Value};
+use drupe_ir::{BinaryOp, DType, UnaryOp};
 
 /// What is wrong with a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,8 +14,255 @@ pub struct KernelError {
 }
 
 impl Kernel {
-    /// Checks the invariants of the crate's page.
+    /// Checks the invariants of the crate's page, and that every operation exists for its operands' type.
     pub fn verify(&self) -> Result<(), KernelError> {
+        let mut verifier = Verifier { kernel: self, state: vec![State::Undefined; self.types.len()], open: Vec::new() };
+        verifier.kernel().map_err(|what| KernelError { kernel: self.name.clone(), what })
+    }
+}
+
+/// Where a value stands.
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Undefined,
+    /// Defined in a block that is still open.
+    Visible,
+    /// Defined in a block that has ended.
+    OutOfScope,
+}
+
+struct Verifier<'a> {
+    kernel: &'a Kernel,
+    state: Vec<State>,
+    /// The values that each open block defines.
+    open: Vec<Vec<Value>>,
+}
+
+type Checked<T = ()> = Result<T, String>;
+
+const INDEX: Type = Type::scalar(DType::I64);
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+impl Verifier<'_> {
+    fn kernel(&mut self) -> Checked {
+        for (number, ty) in self.kernel.types.iter().enumerate() {
+            ensure(!matches!(ty.dtype, DType::I4 | DType::U4), || format!("value {number} is of type {ty}"))?;
+            ensure(ty.lanes.is_power_of_two(), || format!("value {number} has {} lanes", ty.lanes))?;
+        }
+        self.open.push(Vec::new());
+        self.define(self.kernel.task, INDEX)?;
+        self.block(&self.kernel.body)?;
+        ensure(self.kernel.body.yields.is_empty(), || "the body yields values".into())
+    }
+
+    fn define(&mut self, value: Value, ty: Type) -> Checked {
+        let declared = self.declared(value)?;
+        ensure(declared == ty, || format!("value {} is declared {declared}, but is {ty}", value.0))?;
+        let state = &mut self.state[value.0 as usize];
+        ensure(*state == State::Undefined, || format!("value {} is defined twice", value.0))?;
+        *state = State::Visible;
+        self.open.last_mut().expect("a block is open").push(value);
         Ok(())
     }
+
+    fn declared(&self, value: Value) -> Checked<Type> {
+        self.kernel.types.get(value.0 as usize).copied().ok_or_else(|| format!("value {} has no type", value.0))
+    }
+
+    /// The type of an operand, which is visible.
+    fn operand(&self, value: Value) -> Checked<Type> {
+        let ty = self.declared(value)?;
+        match self.state[value.0 as usize] {
+            State::Visible => Ok(ty),
+            State::Undefined => Err(format!("value {} is used before it is defined", value.0)),
+            State::OutOfScope => Err(format!("value {} is used outside of the block that defines it", value.0)),
+        }
+    }
+
+    fn expect(&self, value: Value, ty: Type) -> Checked {
+        let found = self.operand(value)?;
+        ensure(found == ty, || format!("operand {} is {found}, not {ty}", value.0))
+    }
+
+    fn block(&mut self, block: &Block) -> Checked {
+        block.insts.iter().try_for_each(|inst| self.inst(inst))?;
+        block.yields.iter().try_for_each(|value| self.operand(*value).map(|_| ()))
+    }
+
+    /// A block whose values end with it; it yields the types of `results`.
+    fn nested(&mut self, block: &Block, arguments: &[Value], results: &[Value]) -> Checked {
+        self.open.push(Vec::new());
+        for argument in arguments {
+            self.define(*argument, self.declared(*argument)?)?;
+        }
+        self.block(block)?;
+        ensure(block.yields.len() == results.len(), || {
+            format!("a block yields {} values for {} results", block.yields.len(), results.len())
+        })?;
+        for (value, result) in block.yields.iter().zip(results) {
+            self.expect(*value, self.declared(*result)?)?;
+        }
+        for value in self.open.pop().expect("the block is open") {
+            self.state[value.0 as usize] = State::OutOfScope;
+        }
+        Ok(())
+    }
+
+    fn inst(&mut self, inst: &Inst) -> Checked {
+        let (out, ty) = match inst {
+            Inst::For(inner) => return self.for_loop(inner),
+            Inst::If { results, condition, then, otherwise } => {
+                self.expect(*condition, Type::scalar(DType::Bool))?;
+                self.nested(then, &[], results)?;
+                self.nested(otherwise, &[], results)?;
+                return results.iter().try_for_each(|result| self.define(*result, self.declared(*result)?));
+            }
+            Inst::Store { place, offset, value } => {
+                let ty = self.operand(*value)?;
+                return self.access(*place, *offset, ty, true);
+            }
+            Inst::Load { out, place, offset } => {
+                let ty = self.declared(*out)?;
+                self.access(*place, *offset, ty, false)?;
+                (out, ty)
+            }
+            Inst::Float { out, .. } => {
+                let ty = self.declared(*out)?;
+                ensure(ty.dtype.is_float(), || format!("a float constant of type {ty}"))?;
+                (out, ty)
+            }
+            Inst::Int { out, .. } => {
+                let ty = self.declared(*out)?;
+                ensure(!ty.dtype.is_float(), || format!("an integer constant of type {ty}"))?;
+                (out, ty)
+            }
+            Inst::Iota { out } => {
+                let ty = self.declared(*out)?;
+                ensure(ty.dtype.is_int(), || format!("lane numbers of type {ty}"))?;
+                (out, ty)
+            }
+            Inst::Dim { out, index } => {
+                ensure(*index < self.kernel.dims, || format!("dimension {index} of {}", self.kernel.dims))?;
+                (out, INDEX)
+            }
+            Inst::Unary { out, op, a } => (out, unary(*op, self.operand(*a)?)?),
+            Inst::Binary { out, op, a, b } => {
+                let ty = self.operand(*a)?;
+                self.expect(*b, ty)?;
+                (out, binary(*op, ty)?)
+            }
+            Inst::Fma { out, a, b, c } => {
+                let ty = self.operand(*a)?;
+                ensure(ty.dtype != DType::Bool, || "fma of bools".into())?;
+                self.expect(*b, ty)?;
+                self.expect(*c, ty)?;
+                (out, ty)
+            }
+            Inst::Select { out, condition, a, b } => {
+                let ty = self.operand(*a)?;
+                self.expect(*b, ty)?;
+                self.expect(*condition, ty.with_dtype(DType::Bool))?;
+                (out, ty)
+            }
+            Inst::Cast { out, a } => {
+                let (from, ty) = (self.operand(*a)?, self.declared(*out)?);
+                ensure(from.lanes == ty.lanes, || format!("a conversion of {from} to {ty}"))?;
+                (out, ty)
+            }
+            Inst::Bitcast { out, a } => {
+                let (from, ty) = (self.operand(*a)?, self.declared(*out)?);
+                let bits = |ty: Type| ty.dtype.bits() * u32::from(ty.lanes);
+                let bools = from.dtype == DType::Bool || ty.dtype == DType::Bool;
+                ensure(bits(from) == bits(ty) && !bools, || format!("a bitcast of {from} to {ty}"))?;
+                (out, ty)
+            }
+            Inst::Splat { out, a } => {
+                let (from, ty) = (self.operand(*a)?, self.declared(*out)?);
+                ensure(from == Type::scalar(ty.dtype), || format!("a splat of {from} to {ty}"))?;
+                (out, ty)
+            }
+            Inst::Extract { out, a, lane } => {
+                let from = self.operand(*a)?;
+                ensure(*lane < from.lanes, || format!("lane {lane} of {from}"))?;
+                (out, Type::scalar(from.dtype))
+            }
+            Inst::Reduce { out, a, .. } => (out, Type::scalar(self.operand(*a)?.dtype)),
+            Inst::Shuffle { out, a, b, lanes } => {
+                let from = self.operand(*a)?;
+                self.expect(*b, from)?;
+                let bad = lanes.iter().find(|lane| **lane >= 2 * from.lanes);
+                ensure(bad.is_none(), || format!("a shuffle takes lane {} of two {from}", bad.unwrap_or(&0)))?;
+                (out, Type { lanes: lanes.len() as u16, ..from })
+            }
+        };
+        self.define(*out, ty)
+    }
+
+    /// A load or store of `ty`.
+    fn access(&self, place: Place, offset: Value, ty: Type, writes: bool) -> Checked {
+        self.expect(offset, INDEX)?;
+        let dtype = match place {
+            Place::Buffer(number) => {
+                let buffer = self.kernel.buffers.get(number).ok_or_else(|| format!("there is no buffer {number}"))?;
+                let allowed = if writes { Access::Read } else { Access::Write };
+                let verb = if writes { "stores to" } else { "loads from" };
+                ensure(buffer.access != allowed, || format!("{verb} {}, which is {:?}", buffer.name, buffer.access))?;
+                buffer.dtype
+            }
+            Place::Local(number) => {
+                self.kernel.locals.get(number).ok_or_else(|| format!("there is no local array {number}"))?.dtype
+            }
+        };
+        ensure(dtype == ty.dtype, || format!("an access of {ty} to elements of {dtype}"))
+    }
+
+    fn for_loop(&mut self, inner: &Loop) -> Checked {
+        self.expect(inner.low, INDEX)?;
+        self.expect(inner.high, INDEX)?;
+        ensure(inner.step >= 1, || format!("a loop's step is {}", inner.step))?;
+        let counts = [inner.init.len(), inner.carried.len(), inner.results.len()];
+        ensure(counts.iter().all(|count| *count == counts[0]), || {
+            format!("a loop has {} initial values, {} carried ones and {} results", counts[0], counts[1], counts[2])
+        })?;
+        for (init, carried) in inner.init.iter().zip(&inner.carried) {
+            self.expect(*init, self.declared(*carried)?)?;
+        }
+        ensure(self.declared(inner.index)? == INDEX, || "a loop variable is not an i64".into())?;
+        let arguments: Vec<Value> = std::iter::once(inner.index).chain(inner.carried.iter().copied()).collect();
+        self.nested(&inner.body, &arguments, &inner.carried)?;
+        for (result, carried) in inner.results.iter().zip(&inner.carried) {
+            self.define(*result, self.declared(*carried)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The result type of `op` on `ty`.
+fn unary(op: UnaryOp, ty: Type) -> Checked<Type> {
+    use UnaryOp::*;
+    let exists = match op {
+        Neg | Abs => ty.dtype != DType::Bool,
+        Not => !ty.dtype.is_float(),
+        Sign => ty.dtype != DType::Bool,
+        Floor | Ceil | Round | Sqrt | Exp | Log | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Asinh
+        | Acosh | Atanh | Erf | IsNan | IsInf => ty.dtype.is_float(),
+    };
+    ensure(exists, || format!("{} of {ty}", op.name()))?;
+    Ok(if matches!(op, IsNan | IsInf) { ty.with_dtype(DType::Bool) } else { ty })
+}
+
+/// The result type of `op` on two values of type `ty`.
+fn binary(op: BinaryOp, ty: Type) -> Checked<Type> {
+    use BinaryOp::*;
+    let exists = match op {
+        Add | Sub | Div | Rem | Pow => ty.dtype != DType::Bool,
+        FloorDiv | Mod | Shl | Shr => ty.dtype.is_int(),
+        And | Or | Xor => !ty.dtype.is_float(),
+        Mul | Min | Max | Eq | Ne | Lt | Le | Gt | Ge => true,
+    };
+    ensure(exists, || format!("{} of {ty}", op.name()))?;
+    Ok(if op.is_comparison() { ty.with_dtype(DType::Bool) } else { ty })
 }

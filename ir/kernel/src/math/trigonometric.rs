@@ -1,0 +1,118 @@
+//! Sine, cosine and tangent.
+
+use super::lanes::{Lanes, Series};
+use crate::Value;
+use drupe_ir::{BinaryOp, DType};
+use std::f64::consts::FRAC_2_PI;
+
+/// `(sin r - r) / r^3` in `r^2`, on `|r| <= pi / 4`.
+const SIN: Series = Series {
+    single: &[-0.1666666664, 0.00833333187, -0.0001984008438, 2.724962008e-6],
+    double: &[
+        -0.16666666666666667,
+        0.0083333333333333315,
+        -0.00019841269841265041,
+        2.755731921932058e-6,
+        -2.5052106225994401e-8,
+        1.6058530596645955e-10,
+        -7.5866368828251596e-13,
+    ],
+};
+
+/// `(cos r - 1 + r^2 / 2) / r^4` in `r^2`.
+const COS: Series = Series {
+    single: &[0.04166666465, -0.001388830187, 2.454768977e-5],
+    double: &[
+        0.041666666666666667,
+        -0.0013888888888888888,
+        2.4801587301584633e-5,
+        -2.7557319221392491e-7,
+        2.0876755787492606e-9,
+        -1.1470460319209512e-11,
+        4.745838412531023e-14,
+    ],
+};
+
+/// `pi / 2` in three parts of 53 bits.
+const HALF_PI: [f64; 3] = [std::f64::consts::FRAC_PI_2, 6.123233995736766e-17, -1.4973849048591833e-33];
+
+/// `|x| = quadrant * pi / 2 + rest`, with the quadrant as an integer of the type's width and `|rest|` at most
+/// `pi / 4`. Both precisions compute in `f64`, so that arguments to about 2^45 keep their precision; beyond 2^51
+/// the rest is 0 (sine 0 or 1, not the right one).
+struct Reduced {
+    quadrant: Value,
+    rest: Value,
+}
+
+fn reduce(m: &mut Lanes, x: Value) -> Reduced {
+    let magnitude = m.abs(x);
+    let (single, result) = (m.is_single(), m.int_type());
+    let wide = m.b.cast(magnitude, DType::F64);
+    let mut w = Lanes::new(m.b, m.ty.with_dtype(DType::F64));
+    let rounder = w.rounder();
+    let shifted = w.linear(wide, FRAC_2_PI, rounder);
+    let n = w.plus(shifted, -rounder);
+    // Two parts have more bits than a rest in f32.
+    let parts = if single { &HALF_PI[..2] } else { &HALF_PI };
+    let rest = parts.iter().fold(wide, |rest, part| w.scaled_plus(n, -part, rest));
+    // What is too large to reduce becomes 0, infinities NaN.
+    let (size, one, nothing) = (w.abs(rest), w.number(1.0), w.times(rest, 0.0));
+    let reduced = w.less(size, one);
+    let rest = w.select(reduced, rest, nothing);
+    let quadrant = w.bits(shifted);
+    Reduced { quadrant: m.b.cast(quadrant, result.dtype), rest: m.b.cast(rest, m.ty.dtype) }
+}
+
+/// The sine and the cosine of a rest.
+fn kernels(m: &mut Lanes, rest: Value) -> (Value, Value) {
+    let z = m.mul(rest, rest);
+    let sine = m.odd(rest, z, &SIN);
+    let p = m.polynomial(z, &COS);
+    let z_squared = m.mul(z, z);
+    let cosine = m.linear(z, -0.5, 1.0);
+    (sine, m.fma(z_squared, p, cosine))
+}
+
+/// Whether a quadrant is odd.
+fn is_odd(m: &mut Lanes, quadrant: Value) -> Value {
+    let (low, zero) = (m.int_op(BinaryOp::And, quadrant, 1), m.int(0));
+    m.b.binary(BinaryOp::Ne, low, zero)
+}
+
+/// Bit 1 of a quadrant, as a sign bit.
+fn half_turn(m: &mut Lanes, quadrant: Value) -> Value {
+    let bit = m.int_op(BinaryOp::And, quadrant, 2);
+    m.int_op(BinaryOp::Shl, bit, m.pick(30, 62))
+}
+
+/// The sine of `quadrant * pi / 2 + rest`.
+fn wave(m: &mut Lanes, quadrant: Value, rest: Value) -> Value {
+    let (sine, cosine) = kernels(m, rest);
+    let odd = is_odd(m, quadrant);
+    let size = m.select(odd, cosine, sine);
+    let sign = half_turn(m, quadrant);
+    m.flip_sign(size, sign)
+}
+
+pub(super) fn sin(m: &mut Lanes, x: Value) -> Value {
+    let Reduced { quadrant, rest } = reduce(m, x);
+    let y = wave(m, quadrant, rest);
+    m.with_sign_of(y, x)
+}
+
+pub(super) fn cos(m: &mut Lanes, x: Value) -> Value {
+    let Reduced { quadrant, rest } = reduce(m, x);
+    let next = m.int_op(BinaryOp::Add, quadrant, 1);
+    wave(m, next, rest)
+}
+
+/// `sin / cos`, or `-cos / sin` in odd quadrants.
+pub(super) fn tan(m: &mut Lanes, x: Value) -> Value {
+    let Reduced { quadrant, rest } = reduce(m, x);
+    let (sine, cosine) = kernels(m, rest);
+    let odd = is_odd(m, quadrant);
+    let minus_cosine = m.neg(cosine);
+    let (above, below) = (m.select(odd, minus_cosine, sine), m.select(odd, sine, cosine));
+    let y = m.div(above, below);
+    m.with_sign_of(y, x)
+}

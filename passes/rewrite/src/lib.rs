@@ -70,7 +70,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { iterations: 16, nodes: 200_000, matches_per_rule: 20_000, verify_each: cfg!(debug_assertions) }
+        Options { iterations: 16, nodes: 20_000, matches_per_rule: 4_000, verify_each: cfg!(debug_assertions) }
     }
 }
 

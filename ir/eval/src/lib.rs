@@ -43,7 +43,7 @@ mod table;
 mod tolerance;
 
 pub use symbols::Symbols;
-pub use tolerance::{Report, Tolerance, compare};
+pub use tolerance::{Report, Tolerance, close, compare};
 
 use drupe_ir::{AttrValue, Diagnostic, Dim, Module, Op, TensorData, Type, ValueId, ops};
 use indexmap::IndexMap;

@@ -122,3 +122,25 @@ impl fmt::Display for Report {
         )
     }
 }
+
+/// Whether every element is within `absolute + relative * |reference|` (NumPy's `allclose`, NaN equal to NaN),
+/// the measure that ONNX's node tests come with; integers exactly. If not, what differs.
+pub fn close(reference: &TensorData, got: &TensorData, relative: f64, absolute: f64) -> Result<(), String> {
+    let report = compare(reference, got);
+    if report.different == 0 && report.mismatch.is_none() {
+        return Ok(());
+    }
+    let far = |(a, b): (f64, f64)| {
+        let bound = absolute + relative * a.abs();
+        !(a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= bound && a.is_finite())
+    };
+    let (expected, found) = (Column::decode(reference), Column::decode(got));
+    let any_far = match (&expected, &found) {
+        _ if report.mismatch.is_some() => true,
+        (Column::F32(a), Column::F32(b)) => a.iter().zip(b).any(|(a, b)| far((f64::from(*a), f64::from(*b)))),
+        (Column::F64(a), Column::F64(b)) => a.iter().zip(b).any(|(a, b)| far((*a, *b))),
+        // Integers and bools are exact.
+        _ => true,
+    };
+    if any_far { Err(report.to_string()) } else { Ok(()) }
+}

@@ -134,7 +134,7 @@ impl Symbols {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
         let mut symbol: String = name.chars().take(64).map(plain).collect();
         if !symbol.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            symbol.insert_str(0, "d");
+            symbol.insert(0, 'd');
         }
         // Words that mean something else in the textual IR.
         while self.taken.contains(&symbol) || ["max", "min", "inf", "NaN"].contains(&symbol.as_str()) {

@@ -68,7 +68,7 @@ pub fn simple_ratio(value: f64) -> Option<(i64, i64)> {
     let (mut above, mut below) = ((1i64, 0i64), (0i64, 1i64));
     let mut rest = value;
     for _ in 0..16 {
-        if !(rest.abs() < 1e6) {
+        if rest.is_nan() || rest.abs() >= 1e6 {
             break;
         }
         let whole = rest.floor() as i64;

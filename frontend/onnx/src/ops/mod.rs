@@ -18,6 +18,7 @@ mod quantized;
 mod recurrent;
 mod reduction;
 mod resize;
+mod slicing;
 mod source;
 
 use crate::importer::Value;
@@ -42,7 +43,7 @@ const SINGLE: &[(&str, Single)] = &[
     ("Cast", elementwise::cast),
     ("CastLike", elementwise::cast_like),
     ("Celu", activation::celu),
-    ("CenterCropPad", movement::center_crop_pad),
+    ("CenterCropPad", slicing::center_crop_pad),
     ("Clip", elementwise::clip),
     ("Compress", indexing::compress),
     ("Concat", movement::concat),
@@ -88,7 +89,7 @@ const SINGLE: &[(&str, Single)] = &[
     ("Mod", elementwise::modulo),
     ("OneHot", indexing::one_hot),
     ("PRelu", activation::prelu),
-    ("Pad", movement::pad),
+    ("Pad", slicing::pad),
     ("Pow", elementwise::power),
     ("QLinearConv", quantized::qlinear_conv),
     ("QLinearMatMul", quantized::qlinear_matmul),
@@ -115,7 +116,7 @@ const SINGLE: &[(&str, Single)] = &[
     ("ScatterND", indexing::scatter_nd),
     ("Selu", activation::selu),
     ("Shrink", activation::shrink),
-    ("Slice", movement::slice),
+    ("Slice", slicing::slice),
     ("Softmax", reduction::softmax),
     ("Softsign", activation::softsign),
     ("SpaceToDepth", movement::space_to_depth),
@@ -139,7 +140,7 @@ const SEVERAL: &[(&str, Several)] = &[
     ("LayerNormalization", normalization::layer_normalization),
     ("MaxPool", pooling::max_pool),
     ("RNN", recurrent::rnn),
-    ("Split", movement::split),
+    ("Split", slicing::split),
     ("TopK", reduction::top_k),
 ];
 

@@ -21,6 +21,8 @@ enum Left {
     Packed,
     /// Rows of a fixed length, `unroll` consecutive elements read at once and splat lane by lane.
     Lanes,
+    /// `[K][rows]`, four rows read at once and splat lane by lane; `rows` is a multiple of 4.
+    PackedLanes,
 }
 
 /// How offsets move along K.
@@ -86,10 +88,11 @@ fn table(machine: &Machine, level: &IsaLevel, filter: &str) {
     };
     for &(rows, vectors) in tiles {
         for unroll in [1, 2, 4, 8] {
-            for left in [Left::Rows, Left::DynamicRows, Left::Packed, Left::Lanes] {
+            for left in [Left::Rows, Left::DynamicRows, Left::Packed, Left::Lanes, Left::PackedLanes] {
                 for form in [Form::Index, Form::Carried] {
                     let shape = Shape { rows, vectors, lanes, unroll, left, form };
                     let interesting = (unroll > 1 || left != Left::Lanes)
+                        && (rows % 4 == 0 || left != Left::PackedLanes)
                         && (form == Form::Index || left == Left::Rows || left == Left::Packed);
                     let name = format!("{}x{} {} {left:?} {form:?}", rows, vectors * usize::from(lanes), unroll);
                     if interesting && name.contains(filter) {
@@ -149,7 +152,7 @@ fn check(shape: Shape, a: &[Line], b: &[Line], c: &[Line]) {
     let (lanes, n) = (usize::from(shape.lanes), shape.vectors * usize::from(shape.lanes));
     for (row, column) in [(0, 0), (shape.rows - 1, n - 1), (shape.rows * BLOCKS - 1, n / 2), (shape.rows, 1)] {
         let left = |k: usize| match shape.left {
-            Left::Packed => element(a, (row / shape.rows * K + k) * shape.rows + row % shape.rows),
+            Left::Packed | Left::PackedLanes => element(a, (row / shape.rows * K + k) * shape.rows + row % shape.rows),
             Left::Rows | Left::DynamicRows | Left::Lanes => element(a, row * K + k),
         };
         let sum: f32 = (0..K).map(|k| left(k) * element(b, (column / lanes * K + k) * lanes + column % lanes)).sum();
@@ -178,7 +181,7 @@ fn gemm(shape: Shape) -> Kernel {
     let end = k.int(K as i64);
     let results = k.for_loop(zero, end, unroll as i64, init, |k, index, carried| {
         let mut sums = carried[..rows * vectors].to_vec();
-        let step = if left == Left::Packed { rows } else { 1 };
+        let step = if matches!(left, Left::Packed | Left::PackedLanes) { rows } else { 1 };
         let (a_at, b_at) = match form {
             Form::Carried => (carried[rows * vectors], carried[rows * vectors + 1]),
             Form::Index => {
@@ -192,7 +195,7 @@ fn gemm(shape: Shape) -> Kernel {
             k.binary(BinaryOp::Add, at, by)
         };
         let row_at = |k: &mut KernelBuilder, row: usize, by: usize| match left {
-            Left::Packed => add(k, a_at, by * rows + row),
+            Left::Packed | Left::PackedLanes => add(k, a_at, by * rows + row),
             Left::Rows | Left::Lanes => add(k, a_at, row * K + by),
             Left::DynamicRows => {
                 let row = k.int(row as i64);
@@ -208,13 +211,23 @@ fn gemm(shape: Shape) -> Kernel {
                     k.load(a, at, Type::vector(DType::F32, unroll as u16))
                 })
                 .collect(),
-            Left::Rows | Left::DynamicRows | Left::Packed => Vec::new(),
+            Left::Rows | Left::DynamicRows | Left::Packed | Left::PackedLanes => Vec::new(),
         };
         for by in 0..unroll {
+            let quads: Vec<Value> = match left {
+                Left::PackedLanes => (0..rows / 4)
+                    .map(|quad| {
+                        let at = row_at(k, quad * 4, by);
+                        k.load(a, at, Type::vector(DType::F32, 4))
+                    })
+                    .collect(),
+                Left::Rows | Left::DynamicRows | Left::Packed | Left::Lanes => Vec::new(),
+            };
             let splat = |k: &mut KernelBuilder, row: usize| {
-                let element = match chunks.get(row) {
-                    Some(chunk) => k.extract(*chunk, by as u16),
-                    None => {
+                let element = match (chunks.get(row), quads.get(row / 4)) {
+                    (Some(chunk), _) => k.extract(*chunk, by as u16),
+                    (None, Some(quad)) => k.extract(*quad, (row % 4) as u16),
+                    (None, None) => {
                         let at = row_at(k, row, by);
                         k.load(a, at, Type::scalar(DType::F32))
                     }

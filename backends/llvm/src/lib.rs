@@ -65,11 +65,10 @@ pub fn emit(kernels: &[Kernel], machine: &Machine, kind: Kind) -> Result<Vec<Vec
 
 /// Translates `kernels` into one file.
 pub fn emit_module(kernels: &[Kernel], machine: &Machine, kind: Kind) -> Result<Vec<u8>, LlvmError> {
-    let mut text = String::new();
     for kernel in kernels {
         kernel.verify()?;
-        text::write_kernel(kernel, machine, &mut text)?;
     }
+    let text = text::module(kernels, machine)?;
     if kind == Kind::Mlir {
         return Ok(text.into_bytes());
     }

@@ -5,6 +5,7 @@
 
 mod arith;
 mod convert;
+mod divide;
 mod flow;
 mod memory;
 
@@ -13,27 +14,31 @@ use drupe_ir::DType;
 use drupe_kernel::{Access, Inst, Kernel, Type, Value};
 use std::fmt::{self, Write as _};
 
-/// Appends the functions of `kernel` to `text`.
-pub(crate) fn write_kernel(kernel: &Kernel, machine: &Machine, text: &mut String) -> Result<(), LlvmError> {
-    let symbol = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
-    if !kernel.name.chars().all(symbol) || kernel.name.chars().next().is_none_or(|c| c.is_ascii_digit()) {
-        return Err(LlvmError::Symbol { kernel: kernel.name.clone() });
+/// `kernels` as one module.
+pub(crate) fn module(kernels: &[Kernel], machine: &Machine) -> Result<String, LlvmError> {
+    let mut text = String::new();
+    write_attributes(machine, &mut text);
+    for kernel in kernels {
+        let symbol = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
+        if !kernel.name.chars().all(symbol) || kernel.name.chars().next().is_none_or(|c| c.is_ascii_digit()) {
+            return Err(LlvmError::Symbol { kernel: kernel.name.clone() });
+        }
+        write_entry(kernel, &mut text);
+        Writer::new(kernel, &mut text).tasks()?;
     }
-    write_entry(kernel, machine, text);
-    let mut writer = Writer::new(kernel, text);
-    writer.tasks(machine)
+    Ok(text)
 }
 
 /// The exported function.
-fn write_entry(kernel: &Kernel, machine: &Machine, text: &mut String) {
+fn write_entry(kernel: &Kernel, text: &mut String) {
     let name = &kernel.name;
     let mut line = |args: fmt::Arguments| {
         text.push_str(&args.to_string());
         text.push('\n');
     };
     line(format_args!(
-        "llvm.func @{name}(%buffers: !llvm.ptr, %dims: !llvm.ptr, %scratch: !llvm.ptr, %begin: i64, %end: i64) {} {{",
-        attributes(machine, "")
+        "llvm.func @{name}(%buffers: !llvm.ptr, %dims: !llvm.ptr, %scratch: !llvm.ptr, %begin: i64, %end: i64) \
+         attributes {{passthrough = #entry}} {{"
     ));
     let (mut arguments, mut types) = (String::new(), String::new());
     for number in 0..kernel.buffers.len() {
@@ -50,13 +55,15 @@ fn write_entry(kernel: &Kernel, machine: &Machine, text: &mut String) {
     line(format_args!("  llvm.return\n}}"));
 }
 
-/// What functions of kernels are to LLVM.
-fn attributes(machine: &Machine, more: &str) -> String {
+/// The attributes of the two kinds of functions, by the names `#entry` and `#tasks`.
+fn write_attributes(machine: &Machine, text: &mut String) {
     let width = machine.vector_bits;
-    format!(
-        "attributes {{passthrough = [{more}\"nounwind\", \"no-builtins\", \"no-stack-arg-probe\", \
-         [\"prefer-vector-width\", \"{width}\"], [\"min-legal-vector-width\", \"{width}\"]]}}"
-    )
+    for (name, inlining) in [("entry", ""), ("tasks", "\"noinline\", ")] {
+        text.push_str(&format!(
+            "#{name} = [{inlining}\"nounwind\", \"no-builtins\", \"no-stack-arg-probe\", \
+             [\"prefer-vector-width\", \"{width}\"], [\"min-legal-vector-width\", \"{width}\"]]\n"
+        ));
+    }
 }
 
 /// A value of the MLIR text.
@@ -92,7 +99,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The function that runs the tasks.
-    fn tasks(&mut self, machine: &Machine) -> Result<(), LlvmError> {
+    fn tasks(&mut self) -> Result<(), LlvmError> {
         let kernel = self.kernel;
         // An in-place buffer may overlap any other: then no parameter can promise that nothing overlaps it.
         let apart = kernel.buffers.iter().all(|buffer| buffer.access != Access::ReadWrite);
@@ -107,9 +114,9 @@ impl<'a> Writer<'a> {
             };
         }
         let [dims, begin, end] = [self.fresh(), self.fresh(), self.fresh()];
-        let attributes = attributes(machine, "\"noinline\", ");
         self.text.push_str(&format!(
-            "llvm.func internal @{}.tasks({parameters}{dims}: !llvm.ptr, {begin}: i64, {end}: i64) {attributes} {{\n",
+            "llvm.func internal @{}.tasks({parameters}{dims}: !llvm.ptr, {begin}: i64, {end}: i64) \
+             attributes {{passthrough = #tasks}} {{\n",
             kernel.name
         ));
         for dim in 0..kernel.dims {

@@ -79,6 +79,11 @@ fn fixed_number(name: &str, dtype: DType, shape: &[Dim], value: f64) -> Result<N
     Numbers::new(dtype, vec![1; shape.len()], vec![number]).ok_or_else(|| wrong("its rank is too high"))
 }
 
+/// Whether two dimensions so called are equal: `?`, as some exporters write, says nothing.
+fn is_name(dim_param: &str) -> bool {
+    dim_param.contains(|c: char| c.is_alphanumeric())
+}
+
 /// The symbols for the names that a model gives its dimensions.
 #[derive(Default)]
 struct Symbols {
@@ -97,7 +102,7 @@ impl Symbols {
         }
         self.taken.extend(shape.iter().flat_map(|dim| dim.symbols()).map(|symbol| symbol.to_string()));
         for (dim, given) in declared.dim.iter().zip(shape) {
-            if let Some(name) = dim.dim_param.as_deref().filter(|name| !name.is_empty()) {
+            if let Some(name) = dim.dim_param.as_deref().filter(|name| is_name(name)) {
                 self.by_name.entry(name.into()).or_insert_with(|| given.clone());
             }
         }
@@ -113,7 +118,7 @@ impl Symbols {
         for (axis, dim) in shape.dim.iter().enumerate() {
             dims.push(match (dim.dim_value, dim.dim_param.as_deref()) {
                 (Some(extent), _) if extent >= 0 => Dim::from(extent),
-                (_, Some(name)) if !name.is_empty() => self.named(name),
+                (_, Some(name)) if is_name(name) => self.named(name),
                 _ => self.fresh(&format!("{}_{axis}", input.name)),
             });
         }

@@ -14,7 +14,7 @@ impl Random {
     }
 
     /// 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -23,7 +23,7 @@ impl Random {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.bits() % end as u64) as usize
     }
 
     /// A number from `low` to `high`, both included; `low` if `high` is less.
@@ -95,7 +95,7 @@ fn add_random(module: &mut Module, random: &mut Random, options: &Options) {
     if name == "const" {
         let shape = (0..random.below(3)).map(|_| random.between(1, 4) as usize).collect();
         let dtype = *random.pick(&options.dtypes);
-        let data = TensorData::random(dtype, shape, random.next()).expect("a small constant");
+        let data = TensorData::random(dtype, shape, random.bits()).expect("a small constant");
         module.constant(&format!("constant {}", random.below(100)), data);
         return;
     }
@@ -218,7 +218,7 @@ pub fn random_inputs(module: &Module, seed: u64) -> IndexMap<String, TensorData>
             let extent = |dim: &Dim| usize::try_from(dim.eval(&|name| symbols.get(name).copied()).ok()?).ok();
             let shape = shape.iter().map(extent).collect::<Option<Vec<usize>>>();
             // A shape that is absurd has no made-up contents: the test that gives none fails with that.
-            if let Some(Ok(data)) = shape.map(|shape| TensorData::random(*dtype, shape, random.next())) {
+            if let Some(Ok(data)) = shape.map(|shape| TensorData::random(*dtype, shape, random.bits())) {
                 inputs.insert(name.to_string(), data);
             }
         }

@@ -25,7 +25,7 @@ proptest! {
         for _ in 0..random.between(1, 6) {
             let at = random.below(bytes.len());
             match random.below(4) {
-                0 => bytes[at] = random.next() as u8,
+                0 => bytes[at] = random.bits() as u8,
                 1 => { bytes.remove(at); }
                 2 => bytes.insert(at, *random.pick(b"0123456789-+*/%@[](){}<>=:,\"\\. \n")),
                 _ => {

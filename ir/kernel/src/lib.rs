@@ -28,11 +28,13 @@
 //! and the scalar operations.
 
 mod build;
+mod interpret;
 mod math;
 mod print;
 mod verify;
 
 pub use build::{KernelBuilder, OpenLoop};
+pub use interpret::InterpretError;
 pub use verify::KernelError;
 
 use drupe_ir::{BinaryOp, DType, FoldOp, UnaryOp};
@@ -110,6 +112,7 @@ pub enum Place {
 
 /// One instruction. `out` is the value it defines; its type is in [`Kernel::types`].
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the doc of each instruction names its operands")]
 pub enum Inst {
     /// A float constant, in every lane.
     Float { out: Value, value: f64 },

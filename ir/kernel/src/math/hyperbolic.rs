@@ -42,14 +42,7 @@ const TANH: Series = Series {
 /// `erf x / x - 1` in `x^2`: on `|x| <= 0.9277` for f32 (Juffa, "Accurate computation of erff", public domain), on
 /// `|x| <= 1` for f64.
 const ERF_SMALL: Series = Series {
-    single: &[
-        1.28379166e-1,
-        -3.76125336e-1,
-        1.12819925e-1,
-        -2.67681349e-2,
-        4.99119423e-3,
-        -5.96761703e-4,
-    ],
+    single: &[1.28379166e-1, -3.76125336e-1, 1.12819925e-1, -2.67681349e-2, 4.99119423e-3, -5.96761703e-4],
     double: &[
         0.12837916709551257,
         -0.37612638903183752,

@@ -3,7 +3,6 @@
 use super::exponential::{LOG_OF_2, log};
 use super::lanes::{Lanes, Series};
 use crate::Value;
-use drupe_ir::BinaryOp;
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, PI};
 
 /// `(asin x - x) / x^3` in `x^2`, on `|x| <= 0.5`.
@@ -110,6 +109,10 @@ const ATANH: Series = Series {
     ],
 };
 
+/// `pi / 2`, rounded, and the rest of it.
+const HALF_PI_PARTS: [(f64, f64); 2] =
+    [(1.570_796_370_506_286_6, -4.371_138_828_673_793e-8), (FRAC_PI_2, 6.123_233_995_736_766e-17)];
+
 /// Where `|x| > 0.5` (the first value), the arcsine of `sqrt((1 - |x|) / 2)`; else that of `|x|`.
 fn asin_part(m: &mut Lanes, x: Value) -> (Value, Value) {
     let a = m.abs(x);
@@ -123,7 +126,9 @@ fn asin_part(m: &mut Lanes, x: Value) -> (Value, Value) {
 
 pub(super) fn asin(m: &mut Lanes, x: Value) -> Value {
     let (large, part) = asin_part(m, x);
-    let other = m.linear(part, -2.0, FRAC_PI_2);
+    let (high, low) = m.pick(HALF_PI_PARTS[0], HALF_PI_PARTS[1]);
+    let (high, doubled) = (m.number(high), m.linear(part, 2.0, -low));
+    let other = m.sub(high, doubled);
     let y = m.select(large, other, part);
     m.with_sign_of(y, x)
 }
@@ -144,8 +149,7 @@ pub(super) fn atan(m: &mut Lanes, x: Value) -> Value {
     let a = m.abs(x);
     let (middle, large) = (m.above(a, 0.414_213_562_373_095_05), m.above(a, 2.414_213_562_373_095_05));
     let (less, more) = (m.plus(a, -1.0), m.plus(a, 1.0));
-    let [zero, one, minus_one, quarter, half] =
-        [0.0, 1.0, -1.0, FRAC_PI_4, FRAC_PI_2].map(|number| m.number(number));
+    let [zero, one, minus_one, quarter, half] = [0.0, 1.0, -1.0, FRAC_PI_4, FRAC_PI_2].map(|number| m.number(number));
     let above = m.select(middle, less, a);
     let above = m.select(large, minus_one, above);
     let below = m.select(middle, more, one);
@@ -201,7 +205,7 @@ pub(super) fn atanh(m: &mut Lanes, x: Value) -> Value {
     let z = m.mul(a, a);
     let small = m.odd(a, z, &ATANH);
     let one = m.number(1.0);
-    let (above, below) = (m.add(one, a), m.b.binary(BinaryOp::Sub, one, a));
+    let (above, below) = (m.add(one, a), m.sub(one, a));
     let quotient = m.div(above, below);
     let large = log(m, quotient);
     let large = m.times(large, 0.5);

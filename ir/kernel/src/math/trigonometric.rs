@@ -67,10 +67,9 @@ fn reduce(m: &mut Lanes, x: Value) -> Reduced {
 fn kernels(m: &mut Lanes, rest: Value) -> (Value, Value) {
     let z = m.mul(rest, rest);
     let sine = m.odd(rest, z, &SIN);
-    let p = m.polynomial(z, &COS);
-    let z_squared = m.mul(z, z);
-    let cosine = m.linear(z, -0.5, 1.0);
-    (sine, m.fma(z_squared, p, cosine))
+    let (p, minus_half, one) = (m.polynomial(z, &COS), m.number(-0.5), m.number(1.0));
+    let p = m.fma(p, z, minus_half);
+    (sine, m.fma(p, z, one))
 }
 
 /// Whether a quadrant is odd.

@@ -59,12 +59,21 @@ fn add_constant(module: &mut Module, node: &Node, name: String, data: TensorData
     module.add(op.into(), &[], &origin)
 }
 
+/// The constants that a value comes from.
+#[derive(Clone, Copy, Default)]
+struct Source {
+    /// Their octets.
+    bytes: usize,
+    /// Octets and node of the largest.
+    largest: Option<(usize, usize)>,
+}
+
 struct Folder<'a> {
     module: &'a Module,
     /// Whether each value depends on constants only, and is not so large that it stays an expression.
     foldable: Vec<bool>,
-    /// For each value that is foldable, octets of the constants it comes from, and the largest of these.
-    sources: Vec<(usize, Option<ValueId>)>,
+    /// What each value comes from, if that is constants only.
+    sources: Vec<Source>,
     known: IndexMap<ValueId, TensorData>,
 }
 
@@ -79,16 +88,18 @@ impl<'a> Folder<'a> {
         };
         for (index, node) in module.graph.nodes.iter().enumerate() {
             let bytes = bytes_of(&node.ty);
-            let from = node.operands.iter().map(|operand| folder.sources[operand.index()]);
-            let total = from.clone().map(|(bytes, _)| bytes).sum::<usize>();
-            let largest = from.max_by_key(|(bytes, _)| *bytes).and_then(|(_, source)| source);
-            let source = matches!(node.op, Op::Const(_));
-            let (total, largest) =
-                if source { (bytes.unwrap_or(0), Some(ValueId(index as u32))) } else { (total, largest) };
-            let small = bytes.is_some_and(|bytes| bytes <= SMALL.max(2 * total));
             let known = node.operands.iter().all(|operand| folder.foldable[operand.index()]);
+            let from = node.operands.iter().map(|operand| folder.sources[operand.index()]).filter(|_| known);
+            let source = match node.op {
+                Op::Const(_) => Source { bytes: bytes.unwrap_or(0), largest: Some((bytes.unwrap_or(0), index)) },
+                _ => from.fold(Source::default(), |all, other| Source {
+                    bytes: all.bytes.saturating_add(other.bytes),
+                    largest: all.largest.max(other.largest),
+                }),
+            };
+            let small = bytes.is_some_and(|bytes| bytes <= SMALL.max(source.bytes.saturating_mul(2)));
             folder.foldable.push(known && small && is_static(&node.op, &node.ty));
-            folder.sources.push((total, largest));
+            folder.sources.push(source);
         }
         folder
     }
@@ -131,7 +142,7 @@ impl<'a> Folder<'a> {
             Op::Reshape(_) => "reshaped",
             _ => "folded",
         };
-        let largest = self.sources[value.index()].1.map(|source| &self.module.graph.node(source).op);
+        let largest = self.sources[value.index()].largest.map(|(_, source)| &self.module.graph.nodes[source].op);
         match largest {
             Some(Op::Const(constant)) => {
                 // One word for all that was done, however often constants were folded before.

@@ -92,6 +92,18 @@ impl Analysis<TensorNode> for Knowledge {
         Facts { ty: Arc::new(ty), constant, uniform, origin: egraph.analysis.origin.clone() }
     }
 
+    /// A constant of equal elements is a splat, so that however it was computed it is one class.
+    fn modify(egraph: &mut TensorGraph, class: Id) {
+        let facts = &egraph[class].data;
+        let Some(value) = facts.uniform.filter(|_| facts.constant && facts.ty.scale.is_none()) else { return };
+        let splat = ops::Splat { value, dtype: facts.ty.dtype, shape: facts.ty.shape.clone() };
+        let node = TensorNode { op: splat.into(), operands: Vec::new() };
+        if !egraph[class].nodes.contains(&node) {
+            let splat = egraph.add(node);
+            egraph.union(class, splat);
+        }
+    }
+
     fn merge(&mut self, a: &mut Facts, b: Facts) -> DidMerge {
         assert_eq!(a.ty, b.ty, "a rule has united values of different types");
         let merged = Facts {

@@ -3,7 +3,7 @@
 use crate::pattern::{Match, View, pattern};
 use crate::rule::{Rule, rule};
 use crate::term::{Term, add, binary, mul, number, unary};
-use drupe_ir::{Dim, ops};
+use drupe_ir::{Dim, Op, ops};
 use egg::Id;
 
 /// The rules of this family.
@@ -224,7 +224,7 @@ pub const RULES: &[Rule] = &[
         "cast(x) = x where it has that type already",
         pattern!(Cast(x)),
         |view, m| match m.ops[0] {
-            drupe_ir::Op::Cast(cast) if cast.dtype == view.ty(m.get("x")).dtype => Some(m.get("x").into()),
+            Op::Cast(cast) if cast.dtype == view.ty(m.get("x")).dtype => Some(m.get("x").into()),
             _ => None,
         },
         |e| {
@@ -257,6 +257,11 @@ fn constant(view: View, class: Id) -> bool {
 /// Whether `a` and `b` are constants that `x` is not, and do not grow when they broadcast to one another.
 fn together(view: View, found: &Match) -> bool {
     let (x, a, b) = (found.get("x"), found.get("a"), found.get("b"));
+    // Sums with 0 and products with 1 have rules of their own; here they would go round in circles.
+    let neutral = |op: &Op, class: Id| view.uniform(class) == Some(if matches!(op, Op::Add(_)) { 0.0 } else { 1.0 });
+    if neutral(found.ops[1], a) || neutral(found.ops[0], b) {
+        return false;
+    }
     if constant(view, x) || !constant(view, a) || !constant(view, b) {
         return false;
     }

@@ -47,6 +47,7 @@ struct Frame {
     scalars: BTreeMap<(ScalarId, Point), Value>,
     bases: BTreeMap<(Affine, Vec<Value>), Value>,
     loads: BTreeMap<(usize, Value, Dim, u16), Value>,
+    panels: BTreeMap<(Value, Value), [Value; 2]>,
 }
 
 struct Emitter<'a> {
@@ -501,7 +502,7 @@ impl Emitter<'_> {
         let (op, dtype) = (self.nest.body.folds[fold].op, self.nest.body.dtype(element));
         let outer_vector = self.vector;
         let last = space.len().saturating_sub(1);
-        let vectorises = !space.is_empty() && self.nest.is_vectorisable(element, Var::Reduce(last));
+        let vectorises = !space.is_empty() && self.nest.is_vectorisable(element, Var::Reduce(last), false);
         let mut lanes = if vectorises { self.schedule.fold_lanes } else { 1 };
         if let Some(extent) = space.last().and_then(|dim| dim.as_const()) {
             while i64::from(lanes) > extent.max(1) {
@@ -533,10 +534,8 @@ impl Emitter<'_> {
         let op = self.nest.body.folds[fold].op;
         let dtype = self.nest.body.dtype(self.nest.body.folds[fold].element);
         let (mut at, mut total) = (zero, init);
-        for (vectors, width) in [(4, lanes), (1, lanes), (1, 1)] {
-            if width == 1 && lanes == 1 && vectors == 4 || width == lanes && lanes == 1 {
-                continue;
-            }
+        let stripes: &[(i64, u16)] = if lanes > 1 { &[(4, lanes), (1, lanes), (1, 1)] } else { &[(1, 1)] };
+        for (vectors, width) in stripes.iter().copied() {
             let step = vectors * i64::from(width);
             let step_value = self.b.int(step);
             let left = self.binary(BinaryOp::Sub, extent, at);
@@ -696,6 +695,32 @@ impl Emitter<'_> {
         self.binary(BinaryOp::Add, base, offset)
     }
 
+    /// Where column `first` starts: the elements of the whole panels before it, and the columns of its own.
+    fn panel_start(&mut self, first: Value, width: Value, size: Value) -> [Value; 2] {
+        if let Some(found) = self.frames.iter().rev().find_map(|frame| frame.panels.get(&(first, size))) {
+            return *found;
+        }
+        let whole = self.binary(BinaryOp::FloorDiv, first, width);
+        let before = self.binary(BinaryOp::Mul, whole, size);
+        let rest = self.binary(BinaryOp::Mod, first, width);
+        self.frame().panels.insert((first, size), [before, rest]);
+        [before, rest]
+    }
+
+    /// Lanes that lie apart, through a private array.
+    fn gather(&mut self, operand: usize, at: Value, stride: &Dim, ty: Type) -> Value {
+        let place = self.b.local(ty.dtype, u32::from(ty.lanes));
+        let (stride, mut from) = (self.dim(stride), at);
+        for lane in 0..ty.lanes {
+            let element = self.b.load(Place::Buffer(operand), from, Type::scalar(ty.dtype));
+            let to = self.b.int(i64::from(lane));
+            self.b.store(place, to, element);
+            from = self.binary(BinaryOp::Add, from, stride);
+        }
+        let zero = self.b.int(0);
+        self.b.load(place, zero, ty)
+    }
+
     fn load(&mut self, id: ScalarId, point: &Point) -> Value {
         let nest = self.nest;
         let (operand, address) = &nest.reads[&id];
@@ -711,22 +736,27 @@ impl Emitter<'_> {
             }
             Address::Panels { batch, depth, depth_extent, column } => {
                 let panel = Dim::from(PANEL);
-                let columns = Affine { terms: BTreeMap::from([(*column, depth_extent.clone())]), constant: None };
                 let rows = batch.plus(&depth.times(&panel));
+                // A tile starts at a whole panel, or is narrow enough to stay in the one it starts in.
                 let at = self.distance(*column, point);
                 let inside = &(&Dim::from(at / PANEL * PANEL) * depth_extent) + &Dim::from(at % PANEL);
-                (self.base(&rows.plus(&columns), Vec::new()), &self.offset(&rows, point) + &inside)
+                let (width, size) = (self.b.int(PANEL), self.dim(&(&panel * depth_extent)));
+                let [before, rest] = self.panel_start(self.bases[column], width, size);
+                (self.base(&rows, vec![before, rest]), &self.offset(&rows, point) + &inside)
             }
         };
-        let side_by_side = self.vector.is_some_and(|var| !address.coefficient(var).is(0));
-        let lanes = if side_by_side { point.lanes } else { 1 };
+        let stride = self.vector.map_or(Dim::from(0), |var| address.coefficient(var));
+        let lanes = if stride.is(0) { 1 } else { point.lanes };
         let key = (*operand, base, offset.clone(), lanes);
         if let Some(value) = self.frames.iter().rev().find_map(|frame| frame.loads.get(&key)) {
             return *value;
         }
         let at = self.moved(base, &offset);
         let ty = Type::vector(nest.body.dtype(id), lanes);
-        let value = self.b.load(Place::Buffer(*operand), at, ty);
+        let value = match lanes == 1 || stride.is(1) {
+            true => self.b.load(Place::Buffer(*operand), at, ty),
+            false => self.gather(*operand, at, &stride, ty),
+        };
         self.frame().loads.insert(key, value);
         value
     }

@@ -205,13 +205,14 @@ impl Nest {
     }
 
     /// Whether `id` can be computed for consecutive values of `var` in the lanes of a vector: what is read lies
-    /// side by side (or is the same), and no test that guards a read depends on `var`.
-    pub fn is_vectorisable(&self, id: ScalarId, var: Var) -> bool {
+    /// side by side (or is the same; or anywhere, if it may be gathered), and no test that guards a read depends
+    /// on `var`.
+    pub fn is_vectorisable(&self, id: ScalarId, var: Var, gathered: bool) -> bool {
         match self.body.node(id) {
             Scalar::Load { .. } => match &self.reads[&id].1 {
                 Address::Strided { affine, computed } => {
                     let stride = affine.coefficient(var);
-                    (stride.is(0) || stride.is(1))
+                    (gathered || stride.is(0) || stride.is(1))
                         && computed.iter().all(|(id, _)| !self.dependencies(*id).contains(&var))
                 }
                 Address::Panels { .. } => true,
@@ -219,9 +220,9 @@ impl Nest {
             Scalar::Select(condition, a, b) => {
                 let guards = [a, b].iter().any(|id| self.has_load(**id));
                 (!guards || !self.dependencies(*condition).contains(&var))
-                    && [condition, a, b].iter().all(|id| self.is_vectorisable(**id, var))
+                    && [condition, a, b].iter().all(|id| self.is_vectorisable(**id, var, gathered))
             }
-            node => Body::children(node).into_iter().all(|child| self.is_vectorisable(child, var)),
+            node => Body::children(node).into_iter().all(|child| self.is_vectorisable(child, var, gathered)),
         }
     }
 

@@ -105,9 +105,12 @@ pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
 
 /// Whether everything that depends on `var` can be computed in lanes.
 fn vectorises(nest: &Nest, var: Var) -> bool {
-    let tile_folds = nest.body.folds.iter().filter(|fold| nest.dependencies(fold.element).contains(&var));
-    let folds_do = tile_folds.into_iter().all(|fold| nest.is_vectorisable(fold.element, var));
-    folds_do && nest.is_vectorisable(nest.body.value, var)
+    let mut tile_folds =
+        nest.body.folds.iter().filter(|fold| nest.dependencies(fold.element).contains(&var)).peekable();
+    // What a fold computes once may be joined by a few elements from elsewhere.
+    let gathered = tile_folds.peek().is_some();
+    tile_folds.all(|fold| nest.is_vectorisable(fold.element, var, false))
+        && nest.is_vectorisable(nest.body.value, var, gathered)
 }
 
 /// The innermost other variable along which some operand of the fold is used again.

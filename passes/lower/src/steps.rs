@@ -30,7 +30,8 @@ pub struct Builder<'a> {
     /// Copies of operands with the halo that one region needs: by region's result and operand.
     padded: BTreeMap<(ValueId, ValueId), Home>,
     kernels: IndexMap<String, KernelVariants>,
-    packed: BTreeMap<String, BufferId>,
+    /// Packed constants: by operand, and how it is read.
+    packed: BTreeMap<(ValueId, String), BufferId>,
     steps: Vec<Step>,
     /// For every step the arguments that its result may overwrite: each element is read only where the same
     /// element of the result goes.
@@ -136,7 +137,7 @@ impl<'a> Builder<'a> {
             let buffer = match (packed, pack.affine.coefficient(Var::Index(pack.column)).as_const()) {
                 (Some(data), _) => {
                     let name = name_of(self.module, operand);
-                    let key = format!("{name} {:?} {:?}", pack.affine, data.shape);
+                    let key = (operand, format!("{:?} {:?}", pack.affine, data.shape));
                     let places = &mut self.places;
                     *self.packed.entry(key).or_insert_with(|| places.constant(&format!("{name}.packed"), data))
                 }
@@ -291,7 +292,9 @@ impl<'a> Builder<'a> {
             let fits = |operand: &usize| {
                 let from = self.steps[number].args[*operand].buffer;
                 let ends_here = in_arena(from) && touched[&from].1 == number;
-                from != to && ends_here && buffers[from.0].bytes == buffers[to.0].bytes
+                // Another operand may read other elements of the same memory.
+                let alone = self.steps[number].args.iter().filter(|arg| arg.buffer == from).count() == 1;
+                from != to && ends_here && alone && buffers[from.0].bytes == buffers[to.0].bytes
             };
             let Some(operand) = self.overwritable[number].iter().copied().find(fits) else { continue };
             if !in_arena(to) || touched[&to].0 != number {

@@ -28,7 +28,7 @@ struct Form {
 }
 
 /// Computes what has channels with the channels last, and carries transposes to where they vanish.
-pub fn choose_layouts(module: Module, target: &Target, _: &Options, report: &mut Report) -> Result<Module, Diagnostic> {
+pub fn choose_layouts(module: Module, target: &Target, _: &Options, _: &mut Report) -> Result<Module, Diagnostic> {
     let empty = Module { graph: Default::default(), ..module.clone() };
     let model = CostModel::new(target, &module);
     let mut layouts = Layouts { old: &module, new: empty, forms: Vec::new(), made: IndexMap::new(), model };
@@ -42,7 +42,6 @@ pub fn choose_layouts(module: Module, target: &Target, _: &Options, report: &mut
     }
     let mut new = layouts.new;
     new.remove_dead();
-    report.transposes_left = transposes(&new);
     Ok(new)
 }
 

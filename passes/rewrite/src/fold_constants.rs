@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Octets that a folded value may always have.
 const SMALL: usize = 1 << 16;
+/// Octets that no value on the way to a folded one may exceed.
+const LARGE: usize = 1 << 30;
 
 /// Replaces values that depend on constants only by constants.
 pub fn fold_constants(module: Module, _: &Target, _: &Options, report: &mut Report) -> Result<Module, Diagnostic> {
@@ -97,27 +99,30 @@ impl<'a> Folder<'a> {
                     largest: all.largest.max(other.largest),
                 }),
             };
-            let small = bytes.is_some_and(|bytes| bytes <= SMALL.max(source.bytes.saturating_mul(2)));
-            folder.foldable.push(known && small && is_static(&node.op, &node.ty));
+            let possible = bytes.is_some_and(|bytes| bytes <= LARGE) && is_static(&node.op, &node.ty);
+            folder.foldable.push(known && possible);
             folder.sources.push(source);
         }
         folder
     }
 
-    /// The values to replace: foldable, no constants yet, and read by something that is not foldable.
+    /// The values to replace: foldable, read by something that is not folded, and not much larger than what they come
+    /// from (else what they read is looked at in turn).
     fn wanted(&self) -> Vec<bool> {
         let graph = &self.module.graph;
-        let mut read = vec![false; graph.nodes.len()];
-        for (node, foldable) in graph.nodes.iter().zip(&self.foldable) {
-            if !foldable {
+        let (mut read, mut wanted) = (vec![false; graph.nodes.len()], vec![false; graph.nodes.len()]);
+        graph.outputs.values().for_each(|value| read[value.index()] = true);
+        for value in graph.values().rev() {
+            let (index, node) = (value.index(), graph.node(value));
+            let computed = !matches!(node.op, Op::Const(_) | Op::Splat(_));
+            let most = SMALL.max(self.sources[index].bytes.saturating_mul(2));
+            let small = bytes_of(&node.ty).is_some_and(|bytes| bytes <= most);
+            wanted[index] = read[index] && self.foldable[index] && computed && small;
+            if !wanted[index] && (read[index] || !self.foldable[index]) {
                 node.operands.iter().for_each(|operand| read[operand.index()] = true);
             }
         }
-        graph.outputs.values().for_each(|value| read[value.index()] = true);
-        let computed = |node: &Node| !matches!(node.op, Op::Const(_) | Op::Splat(_));
-        (0..graph.nodes.len())
-            .map(|index| read[index] && self.foldable[index] && computed(&graph.nodes[index]))
-            .collect()
+        wanted
     }
 
     fn value(&mut self, value: ValueId) -> Option<TensorData> {

@@ -4,10 +4,10 @@
 //! time on a target. [`PIPELINE`] is the whole story, read from top to bottom:
 //!
 //! 1. `fold-constants` computes what depends on constants only, by the reference interpreter;
-//! 2. `choose-layouts` brings images to channels-last and carries transposes to where they vanish;
-//! 3. `apply-rules` puts the module into an e-graph, applies every rule of [`rules::TABLE`] until nothing is
+//! 2. `apply-rules` puts the module into an e-graph, applies every rule of [`rules::TABLE`] until nothing is
 //!    new, and extracts the cheapest module by the target's roofline;
-//! 4. `choose-layouts` and `fold-constants` once more, for what the rules have uncovered.
+//! 3. `choose-layouts` brings images to channels-last and carries transposes to where they vanish;
+//! 4. `apply-rules` and `fold-constants` once more, for what the layouts have uncovered.
 //!
 //! ```
 //! use drupe_ir::{DType, Module, Type, ops};
@@ -41,6 +41,7 @@ mod pattern;
 mod report;
 pub mod rule;
 pub mod rules;
+mod runs;
 mod term;
 
 #[cfg(test)]
@@ -80,9 +81,10 @@ pub type PassFn = fn(Module, &Target, &Options, &mut Report) -> Result<Module, D
 /// The passes of [`rewrite`], in order.
 pub const PIPELINE: &[(&str, PassFn)] = &[
     ("fold-constants", fold_constants),
+    ("apply-rules", apply_rules),
+    ("fold-constants", fold_constants),
     ("choose-layouts", choose_layouts),
     ("apply-rules", apply_rules),
-    ("choose-layouts", choose_layouts),
     ("fold-constants", fold_constants),
 ];
 
@@ -97,6 +99,7 @@ pub fn rewrite(module: &Module, target: &Target, options: &Options) -> Result<(M
         }
         report.passes.push(PassReport { name, nodes: rewritten.graph.nodes.len() });
     }
+    report.transposes_left = choose_layouts::transposes(&rewritten);
     let model = CostModel::new(target, module);
     report.cost_before = model.module_cost(module);
     report.cost_after = model.module_cost(&rewritten);

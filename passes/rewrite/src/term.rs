@@ -1,6 +1,7 @@
 //! Right-hand sides of rules: small expressions over classes.
 
 use crate::node::{TensorGraph, add_node};
+use crate::pattern::{View, is_commutative};
 use drupe_ir::{DType, Dim, Op, ops};
 use egg::Id;
 
@@ -72,6 +73,34 @@ impl Term {
     }
 }
 
+/// Whether `class` has a member like `term`, with perhaps other constants of the same types. As both compute the same,
+/// the other constants are as good; without this test every order in which constants can be combined would be a
+/// member of its own.
+pub fn is_known(view: View, class: Id, term: &Term) -> bool {
+    if term.is_constant(view) {
+        return view.is_constant(class);
+    }
+    match term {
+        Term::Class(id) => view.0.find(*id) == view.0.find(class),
+        Term::Node(op, operands) => view.nodes(class).iter().any(|node| {
+            let like = |order: &[Id]| order.iter().zip(operands).all(|(id, term)| is_known(view, *id, term));
+            node.op == *op
+                && node.operands.len() == operands.len()
+                && (like(&node.operands) || is_commutative(op) && like(&[node.operands[1], node.operands[0]]))
+        }),
+    }
+}
+
+impl Term {
+    fn is_constant(&self, view: View) -> bool {
+        match self {
+            Term::Class(id) => view.is_constant(view.0.find(*id)),
+            Term::Node(Op::Input(_), _) => false,
+            Term::Node(_, operands) => operands.iter().all(|operand| operand.is_constant(view)),
+        }
+    }
+}
+
 /// What became of a union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Union {
@@ -86,6 +115,9 @@ pub enum Union {
 /// States that `term` computes what `class` does.
 pub fn union(egraph: &mut TensorGraph, class: Id, term: &Term) -> Union {
     let class = egraph.find(class);
+    if is_known(View(egraph), class, term) {
+        return Union::Known;
+    }
     egraph.analysis.origin = egraph[class].data.origin.clone();
     match term.add_to(egraph) {
         Some(id) if egraph[id].data.ty == egraph[class].data.ty => {

@@ -15,6 +15,17 @@ pub const RULES: &[Rule] = &[
         let inner = e.add(ops::MatMul {}, &[x, a]);
         e.add(ops::MatMul {}, &[inner, b])
     }),
+    search(
+        "flatten-in-any-order",
+        "flatten(transpose(x)) w = flatten(x) w' with the rows of w in x's order, w constant",
+        flatten_in_any_order,
+        |e| {
+            let (x, w) = (e.input(&[2, 3, 4, 5]), e.constant(&[60, 2]));
+            let turned = e.add(ops::Transpose { perm: vec![0, 3, 1, 2] }, &[x]);
+            let flat = e.add(ops::Reshape { shape: crate::term::dims(&[2, 60]) }, &[turned]);
+            e.add(ops::MatMul {}, &[flat, w])
+        },
+    ),
     search("conv-then-pointwise", "conv(conv(x, a), b) = conv(x, b a), b of extent 1", conv_then_pointwise, |e| {
         let (x, a, b) = (e.input(&[1, 2, 5, 5]), e.constant(&[8, 2, 3, 3]), e.constant(&[2, 8, 1, 1]));
         let inner = e.add(ops::Conv { pad_low: vec![1, 1], stride: vec![2, 2], ..plain() }, &[x, a]);
@@ -70,6 +81,36 @@ fn matmul_matmul(view: View, _: Id, node: &TensorNode) -> Vec<Term> {
             .collect(),
         false => Vec::new(),
     }
+}
+
+fn flatten_in_any_order(view: View, _: Id, node: &TensorNode) -> Vec<Term> {
+    let Op::MatMul(_) = node.op else { return Vec::new() };
+    let (flat, w) = (node.operands[0], node.operands[1]);
+    let (flat_shape, w_shape) = (&view.ty(flat).shape, &view.ty(w).shape);
+    if !view.is_constant(w) || w_shape.len() != 2 || flat_shape.len() != 2 {
+        return Vec::new();
+    }
+    let reorder = |transpose: &ops::Transpose, x: Id, turned: Id| {
+        let (from, rank) = (&view.ty(x).shape, transpose.perm.len());
+        if transpose.perm[0] != 0 || view.ty(turned).shape[0] != flat_shape[0] {
+            return None;
+        }
+        // Rows as the transposed axes, brought back to x's order, then joined again.
+        let rows = [&view.ty(turned).shape[1..], &w_shape[1..]].concat();
+        let place = |axis: i64| transpose.perm.iter().position(|of| *of == axis).map(|at| at as i64 - 1);
+        let mut back = (1..rank as i64).map(place).collect::<Option<Vec<i64>>>()?;
+        back.push(rank as i64 - 1);
+        let weight = reshape(crate::term::transpose(reshape(w, rows), back), w_shape.clone());
+        let rest = Dim::product(&from[1..]);
+        Some(binary(ops::MatMul {}, reshape(x, vec![from[0].clone(), rest]), weight))
+    };
+    let mut found = Vec::new();
+    for (_, operands) in view.find(flat, |op| matches!(op, Op::Reshape(_)).then_some(())) {
+        let turned = operands[0];
+        let transposes = view.find(turned, |op| if let Op::Transpose(op) = op { Some(op) } else { None });
+        found.extend(transposes.filter_map(|(transpose, operands)| reorder(transpose, operands[0], turned)));
+    }
+    found
 }
 
 fn is_pointwise(conv: &ops::Conv, weight: &Type) -> bool {

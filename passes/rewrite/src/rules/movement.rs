@@ -3,6 +3,7 @@
 use crate::node::{TensorNode, is_elementwise};
 use crate::pattern::{View, pattern};
 use crate::rule::{Rule, rule, search};
+use crate::runs::runs;
 use crate::term::{Term, dims, reshape, transpose, unary};
 use drupe_ir::{Dim, Op, Type, ops};
 use egg::Id;
@@ -186,6 +187,27 @@ pub const RULES: &[Rule] = &[
         let inner = e.add(ops::ReduceMean { axes: vec![1] }, &[x]);
         e.add(ops::ReduceMean { axes: vec![2] }, &[inner])
     }),
+    search(
+        "normalize-reshaped",
+        "reshape(normalize(reshape(x))) = normalize(x) over the axes that were joined",
+        normalize_reshaped,
+        |e| {
+            let x = e.input(&[2, 4, 3]);
+            let joined = e.add(ops::Reshape { shape: dims(&[2, 1, 12]) }, &[x]);
+            let norm = e.add(ops::Normalize { axes: vec![2], epsilon: 0.01.into() }, &[joined]);
+            e.add(ops::Reshape { shape: dims(&[2, 4, 3]) }, &[norm])
+        },
+    ),
+    search(
+        "reduce-reshaped",
+        "reduce(reshape(x)) = reshape(reduce(x)) over the axes that were joined",
+        reduce_reshaped,
+        |e| {
+            let x = e.input(&[2, 4, 3]);
+            let joined = e.add(ops::Reshape { shape: dims(&[2, 12]) }, &[x]);
+            e.add(ops::ReduceMean { axes: vec![1] }, &[joined])
+        },
+    ),
     search("pool-everything", "avg_pool(x) = reduce_mean(x) where the one window is the image", pool_everything, |e| {
         let x = e.input(&[1, 2, 3, 4]);
         let pool = ops::AvgPool {
@@ -325,28 +347,79 @@ fn reduce_nothing(view: View, _: Id, node: &TensorNode) -> Vec<Term> {
     }
 }
 
+/// The same reduction over other axes.
+fn over(op: &Op, axes: Vec<i64>) -> Option<Op> {
+    Some(match op {
+        Op::ReduceSum(_) => ops::ReduceSum { axes }.into(),
+        Op::ReduceProd(_) => ops::ReduceProd { axes }.into(),
+        Op::ReduceMean(_) => ops::ReduceMean { axes }.into(),
+        Op::ReduceMax(_) => ops::ReduceMax { axes }.into(),
+        Op::ReduceMin(_) => ops::ReduceMin { axes }.into(),
+        _ => return None,
+    })
+}
+
 fn reduce_reduce(view: View, _: Id, node: &TensorNode) -> Vec<Term> {
     let Some(outer) = reduced_axes(&node.op) else { return Vec::new() };
-    let join = |inner: &'_ Op, x: Id| {
-        let (TensorNode { op, .. }, inner) = (node, reduced_axes(inner)?);
+    let join = |inner: &Op, x: Id| {
+        let inner = reduced_axes(inner)?;
         let disjoint = inner.iter().all(|axis| !outer.contains(axis));
         let mut axes = [inner, outer].concat();
         axes.sort();
-        let joined: Op = match op {
-            Op::ReduceSum(_) => ops::ReduceSum { axes }.into(),
-            Op::ReduceProd(_) => ops::ReduceProd { axes }.into(),
-            Op::ReduceMean(_) => ops::ReduceMean { axes }.into(),
-            Op::ReduceMax(_) => ops::ReduceMax { axes }.into(),
-            Op::ReduceMin(_) => ops::ReduceMin { axes }.into(),
-            _ => return None,
-        };
-        disjoint.then(|| unary(joined, x))
+        over(&node.op, axes).filter(|_| disjoint).map(|joined| unary(joined, x))
     };
     let kind = std::mem::discriminant(&node.op);
     view.nodes(node.operands[0])
         .iter()
         .filter(|inner| std::mem::discriminant(&inner.op) == kind)
         .filter_map(|inner| join(&inner.op, inner.operands[0]))
+        .collect()
+}
+
+/// The axes of a tensor of shape `from` that are `axes` after a reshape to `to`; `None` where a run of axes is only
+/// partly among them.
+fn axes_before(from: &[Dim], to: &[Dim], axes: &[i64]) -> Option<Vec<i64>> {
+    let mut before = Vec::new();
+    for run in runs(from, to) {
+        let reduced = run.to.iter().filter(|axis| axes.contains(&(**axis as i64))).count();
+        if reduced == run.to.len() && !run.from.is_empty() {
+            before.extend(run.from.iter().map(|axis| *axis as i64));
+        } else if reduced > 0 {
+            return None;
+        }
+    }
+    before.sort();
+    Some(before)
+}
+
+/// The operands of the reshapes that `class` is.
+fn reshaped<'a>(view: View<'a>, class: Id) -> impl Iterator<Item = Id> + 'a {
+    view.find(class, |op| matches!(op, Op::Reshape(_)).then_some(())).map(|(_, operands)| operands[0])
+}
+
+fn normalize_reshaped(view: View, class: Id, node: &TensorNode) -> Vec<Term> {
+    let Op::Reshape(_) = node.op else { return Vec::new() };
+    let normalized = |op: &'_ Op| if let Op::Normalize(norm) = op { Some(norm.clone()) } else { None };
+    let mut found = Vec::new();
+    for (norm, operands) in view.find(node.operands[0], normalized) {
+        let joined = &view.ty(operands[0]).shape;
+        for x in reshaped(view, operands[0]).filter(|x| view.ty(*x) == view.ty(class)) {
+            if let Some(axes) = axes_before(&view.ty(x).shape, joined, &norm.axes) {
+                found.push(unary(ops::Normalize { axes, ..norm.clone() }, x));
+            }
+        }
+    }
+    found
+}
+
+fn reduce_reshaped(view: View, class: Id, node: &TensorNode) -> Vec<Term> {
+    let Some(axes) = reduced_axes(&node.op) else { return Vec::new() };
+    let joined = &view.ty(node.operands[0]).shape;
+    reshaped(view, node.operands[0])
+        .filter_map(|x| {
+            let reduced = over(&node.op, axes_before(&view.ty(x).shape, joined, axes)?)?;
+            Some(reshape(unary(reduced, x), view.ty(class).shape.clone()))
+        })
         .collect()
 }
 

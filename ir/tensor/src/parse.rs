@@ -183,6 +183,9 @@ impl Parser<'_> {
             return Err(self.scan.error_at(at, "an input of a quantised type"));
         }
         let name = if self.scan.rest().starts_with('"') { self.scan.quoted()? } else { value_name.clone() };
+        if self.module.graph.inputs().any(|(known, _)| **known == *name) {
+            return Err(self.scan.error_at(start, format!("a second input is called {name:?}")));
+        }
         let origin = self.origin()?;
         let value = self.module.input(&name, ty)?;
         self.module.graph.nodes[value.index()].origin = origin;
@@ -207,7 +210,8 @@ impl Parser<'_> {
         let mut attrs: Vec<(String, AttrValue)> = Vec::new();
         while !matches!(self.scan.rest().chars().next(), Some(':' | '%' | '}') | None) {
             let before = self.scan.position();
-            if self.origin_is_next() {
+            // `return`, where the type is left out.
+            if self.origin_is_next() || self.scan.next_is("return") {
                 break;
             }
             let Some(attr) = self.scan.identifier() else { return Err(self.scan.expected("an attribute or `:`")) };
@@ -242,6 +246,10 @@ impl Parser<'_> {
         let value = self.module.add(op, &operands, if known { &origin } else { &here })?;
         let node = &mut self.module.graph.nodes[value.index()];
         node.origin = origin;
+        let symbols = node.ty.shape.iter().flat_map(|dim| dim.symbols());
+        if let Some(symbol) = symbols.into_iter().find(|symbol| !self.module.symbols.contains_key(symbol)) {
+            return Err(self.scan.error_at(ty_at, format!("the symbol `{symbol}` is not declared")));
+        }
         match stated {
             Some(stated) if stated != node.ty => {
                 let message = format!("{op_name} gives {}, not {stated}", node.ty);
@@ -252,7 +260,12 @@ impl Parser<'_> {
     }
 
     fn known_contents(&mut self, name: &Arc<str>, at: usize, stated: &Type) -> Result<(), Diagnostic> {
-        if !self.module.constants.contains_key(name) {
+        if let Some(data) = self.module.constants.get(name) {
+            let given = Type::new(data.dtype, data.shape.iter().map(|extent| *extent as i64));
+            if given != *stated {
+                return Err(self.scan.error_at(at, format!("the constant @{name} is {given}, not {stated}")));
+            }
+        } else {
             let data = self.made_up(at, stated, literal::seed_of(name))?;
             self.module.constants.insert(name.clone(), data);
             self.without_contents.push(name.clone());

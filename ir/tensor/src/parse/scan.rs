@@ -60,6 +60,11 @@ impl<'a> Scanner<'a> {
         self.error_at(self.at, format!("{expected} expected, {found} found"))
     }
 
+    /// Whether the word `word` is next; it is not taken.
+    pub fn next_is(&mut self, word: &str) -> bool {
+        self.rest().strip_prefix(word).is_some_and(|after| !after.starts_with(is_word))
+    }
+
     /// Whether `token` is next; if so it is taken. A token of letters must end where a word ends.
     pub fn eat(&mut self, token: &str) -> bool {
         let Some(after) = self.rest().strip_prefix(token) else { return false };

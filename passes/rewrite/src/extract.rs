@@ -23,6 +23,10 @@ struct Problem<'a> {
     ids: Vec<Id>,
     /// For every class its candidates: node, cost, and the (distinct) positions of its operands.
     candidates: Vec<Vec<Candidate<'a>>>,
+    /// For every class the classes that have a candidate with it as an operand.
+    users: Vec<Vec<usize>>,
+    /// Whether each class is folded at compile time, so that its choice hardly matters.
+    constant: Vec<bool>,
 }
 
 struct Candidate<'a> {
@@ -57,7 +61,17 @@ pub fn extract<'a>(egraph: &'a TensorGraph, roots: &[Id], cost: &dyn Fn(Id, &Ten
         };
         egraph[*id].nodes.iter().map(candidate).collect()
     };
-    let problem = Problem { candidates: ids.iter().map(candidates).collect(), ids };
+    let candidates: Vec<Vec<Candidate>> = ids.iter().map(candidates).collect();
+    let mut users = vec![Vec::new(); ids.len()];
+    for (class, candidates) in candidates.iter().enumerate() {
+        for operand in candidates.iter().flat_map(|candidate| &candidate.operands) {
+            if users[*operand].last() != Some(&class) {
+                users[*operand].push(class);
+            }
+        }
+    }
+    let constant = ids.iter().map(|id| egraph[*id].data.constant).collect();
+    let problem = Problem { ids, candidates, users, constant };
     let mut choice = bottom_up(&problem);
     let roots: Vec<usize> = roots.iter().map(|root| position[&egraph.find(*root)]).collect();
     improve(&problem, &mut choice, &roots);
@@ -104,14 +118,6 @@ fn bottom_up(problem: &Problem) -> Vec<Option<usize>> {
         needs: Set,
     }
     let mut best: Vec<Option<Best>> = (0..count).map(|_| None).collect();
-    let mut users = vec![Vec::new(); count];
-    for (class, candidates) in problem.candidates.iter().enumerate() {
-        for operand in candidates.iter().flat_map(|candidate| &candidate.operands) {
-            if users[*operand].last() != Some(&class) {
-                users[*operand].push(class);
-            }
-        }
-    }
     let mut queue: std::collections::BTreeSet<usize> = (0..count).collect();
     let mut visits = vec![0u32; count];
     while let Some(class) = queue.pop_first() {
@@ -153,7 +159,7 @@ fn bottom_up(problem: &Problem) -> Vec<Option<usize>> {
             }
         }
         if changed {
-            queue.extend(users[class].iter().copied());
+            queue.extend(problem.users[class].iter().copied());
         }
     }
     break_cycles(problem, best.into_iter().map(|best| best.map(|best| best.candidate)).collect())
@@ -188,81 +194,127 @@ fn break_cycles(problem: &Problem, choice: Vec<Option<usize>>) -> Vec<Option<usi
 /// The classes that `roots` need, operands first; `None` if the choice has a cycle there.
 fn topological(problem: &Problem, choice: &[Option<usize>], roots: &[usize]) -> Option<Vec<usize>> {
     #[derive(Clone, Copy, PartialEq)]
-    enum State {
+    enum Mark {
         New,
         Open,
         Done,
     }
-    let mut state = vec![State::New; choice.len()];
+    let mut state = vec![Mark::New; choice.len()];
     let mut order = Vec::new();
     let mut stack: Vec<(usize, bool)> = roots.iter().rev().map(|root| (*root, false)).collect();
     while let Some((class, finished)) = stack.pop() {
         if finished {
-            state[class] = State::Done;
+            state[class] = Mark::Done;
             order.push(class);
             continue;
         }
         match state[class] {
-            State::Done => continue,
-            State::Open => return None,
-            State::New => {}
+            Mark::Done => continue,
+            Mark::Open => return None,
+            Mark::New => {}
         }
         let Some(candidate) = choice[class] else {
-            state[class] = State::Done;
+            state[class] = Mark::Done;
             continue;
         };
-        state[class] = State::Open;
+        state[class] = Mark::Open;
         stack.push((class, true));
         for operand in problem.candidates[class][candidate].operands.iter().rev() {
             match state[*operand] {
-                State::New => stack.push((*operand, false)),
-                State::Open => return None,
-                State::Done => {}
+                Mark::New => stack.push((*operand, false)),
+                Mark::Open => return None,
+                Mark::Done => {}
             }
         }
     }
     Some(order)
 }
 
-/// Exchanges single choices while that makes the whole cheaper: finds what is shared between terms.
+/// Exchanges choices while that makes the whole cheaper: finds what is shared between terms.
 fn improve(problem: &Problem, choice: &mut [Option<usize>], roots: &[usize]) {
     const ROUNDS: usize = 4;
     for _ in 0..ROUNDS {
         let Some(order) = topological(problem, choice, roots) else { return };
-        let mut uses = vec![0u32; choice.len()];
-        for root in roots {
-            uses[*root] += 1;
-        }
+        let mut state = State { problem, choice, uses: vec![0; problem.ids.len()] };
+        roots.iter().for_each(|root| state.uses[*root] += 1);
         for class in &order {
-            for operand in operands(problem, choice, *class) {
-                uses[*operand] += 1;
+            for operand in operands(problem, state.choice, *class) {
+                state.uses[*operand] += 1;
             }
         }
         let mut changed = false;
         for class in order.into_iter().rev() {
-            if uses[class] == 0 || problem.candidates[class].len() == 1 {
-                continue;
-            }
-            for candidate in 0..problem.candidates[class].len() {
-                let Some(current) = choice[class] else { break };
-                if candidate == current || !computable(problem, choice, class, candidate) {
-                    continue;
-                }
-                let saved = problem.candidates[class][current].cost + release(problem, choice, &mut uses, class);
-                choice[class] = Some(candidate);
-                let paid = problem.candidates[class][candidate].cost + acquire(problem, choice, &mut uses, class);
-                if paid < saved {
-                    changed = true;
-                } else {
-                    release(problem, choice, &mut uses, class);
-                    choice[class] = Some(current);
-                    acquire(problem, choice, &mut uses, class);
-                }
-            }
+            changed |= state.improve_class(class, true).1;
         }
         if !changed {
             return;
         }
+    }
+}
+
+/// Choices, and how often each class is used by them.
+struct State<'p, 'a, 'c> {
+    problem: &'p Problem<'a>,
+    choice: &'c mut [Option<usize>],
+    uses: Vec<u32>,
+}
+
+impl State<'_, '_, '_> {
+    /// Exchanges the choice of `class` for a cheaper one: what that saves, and whether it did. With `joint`, a choice
+    /// that does not pay by itself is tried together with exchanges at the other users of what it replaces: two
+    /// readers of one value may both prefer another value, which pays only when both have changed.
+    fn improve_class(&mut self, class: usize, joint: bool) -> (i128, bool) {
+        let (problem, mut total, mut changed) = (self.problem, 0, false);
+        if self.uses[class] == 0 || problem.constant[class] {
+            return (0, false);
+        }
+        for candidate in 0..problem.candidates[class].len() {
+            let Some(current) = self.choice[class].filter(|_| self.uses[class] > 0) else { break };
+            if candidate == current || !computable(problem, self.choice, class, candidate) {
+                continue;
+            }
+            let mut saved = self.exchange(class, candidate);
+            let mut undo = vec![(class, current)];
+            if saved <= 0 && joint {
+                for user in self.others(class, current) {
+                    let before = self.choice[user];
+                    saved += self.improve_class(user, false).0;
+                    undo.extend(before.filter(|_| before != self.choice[user]).map(|before| (user, before)));
+                }
+            }
+            if saved > 0 {
+                (total, changed) = (total + saved, true);
+            } else {
+                for (class, candidate) in undo.into_iter().rev() {
+                    self.exchange(class, candidate);
+                }
+            }
+        }
+        (total, changed)
+    }
+
+    /// The classes besides `class` that use what its `candidate` does.
+    fn others(&self, class: usize, candidate: usize) -> Vec<usize> {
+        let replaced = &self.problem.candidates[class][candidate].operands;
+        let still_used =
+            replaced.iter().filter(|operand| self.uses[**operand] > 0 && !self.problem.constant[**operand]);
+        let users = still_used.flat_map(|operand| self.problem.users[*operand].iter().copied());
+        let mut users: Vec<usize> = users.filter(|user| *user != class && self.uses[*user] > 0).collect();
+        users.sort();
+        users.dedup();
+        users.truncate(8);
+        users
+    }
+
+    /// Chooses `candidate` for `class`; what that saves.
+    fn exchange(&mut self, class: usize, candidate: usize) -> i128 {
+        let cost = |choice: Option<usize>| choice.map_or(0, |chosen| self.problem.candidates[class][chosen].cost);
+        let own = i128::from(cost(self.choice[class])) - i128::from(cost(Some(candidate)));
+        // Unused for the moment, so that nothing is counted twice.
+        let freed = release(self.problem, self.choice, &mut self.uses, class);
+        self.choice[class] = Some(candidate);
+        let paid = acquire(self.problem, self.choice, &mut self.uses, class);
+        own + i128::from(freed) - i128::from(paid)
     }
 }
 

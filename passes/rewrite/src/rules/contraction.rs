@@ -2,9 +2,9 @@
 
 use super::channel::is_unpadded;
 use crate::node::TensorNode;
-use crate::pattern::View;
-use crate::rule::{Rule, search};
-use crate::term::{Term, binary, reshape, transpose};
+use crate::pattern::{Match, View, pattern};
+use crate::rule::{Rule, rule, search};
+use crate::term::{Term, add, binary, reshape, transpose};
 use drupe_ir::{Dim, Op, Type, ops};
 use egg::Id;
 
@@ -15,6 +15,34 @@ pub const RULES: &[Rule] = &[
         let inner = e.add(ops::MatMul {}, &[x, a]);
         e.add(ops::MatMul {}, &[inner, b])
     }),
+    rule(
+        "merge-parallel-matmuls",
+        "x a + x b = x (a + b), a and b constant",
+        pattern!(Add(MatMul(x, a), MatMul(x, b))),
+        |view, m| parallel(view, m),
+        |e| {
+            let (x, a, b) = (e.input(&[2, 3]), e.constant(&[3, 4]), e.constant(&[3, 4]));
+            let (a, b) = (e.add(ops::MatMul {}, &[x, a]), e.add(ops::MatMul {}, &[x, b]));
+            e.add(ops::Add {}, &[a, b])
+        },
+    ),
+    rule(
+        "merge-parallel-shifted-matmuls",
+        "(x a + c) + (x b + d) = x (a + b) + (c + d), all but x constant",
+        pattern!(Add(Add(MatMul(x, a), c), Add(MatMul(x, b), d))),
+        |view, m| {
+            let constant = view.is_constant(m.get("c")) && view.is_constant(m.get("d"));
+            let merged = parallel(view, m).filter(|_| constant)?;
+            Some(add(merged, add(m.get("c"), m.get("d"))))
+        },
+        |e| {
+            let (x, a, b) = (e.input(&[2, 3]), e.constant(&[3, 4]), e.constant(&[3, 4]));
+            let (c, d) = (e.constant(&[4]), e.constant(&[4]));
+            let (a, b) = (e.add(ops::MatMul {}, &[x, a]), e.add(ops::MatMul {}, &[x, b]));
+            let (a, b) = (e.add(ops::Add {}, &[a, c]), e.add(ops::Add {}, &[d, b]));
+            e.add(ops::Add {}, &[a, b])
+        },
+    ),
     search(
         "flatten-in-any-order",
         "flatten(transpose(x)) w = flatten(x) w' with the rows of w in x's order, w constant",
@@ -62,6 +90,13 @@ fn plain() -> ops::Conv {
 
 fn known(dims: &[Dim]) -> Option<Vec<i64>> {
     dims.iter().map(Dim::as_const).collect()
+}
+
+/// `x (a + b)` where `a` and `b` are constants of one shape.
+fn parallel(view: View, found: &Match) -> Option<Term> {
+    let (a, b) = (found.get("a"), found.get("b"));
+    let applies = a != b && view.is_constant(a) && view.is_constant(b) && view.ty(a) == view.ty(b);
+    applies.then(|| binary(ops::MatMul {}, found.get("x"), add(a, b)))
 }
 
 fn matmul_matmul(view: View, _: Id, node: &TensorNode) -> Vec<Term> {

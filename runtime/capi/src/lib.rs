@@ -1,6 +1,8 @@
-//! The C interface of the runtime: `include/drupe.h`.
+//! # drupe-capi: the C interface of the runtime
 //!
-//! # Example
+//! What `include/drupe.h` declares.
+//!
+//! ## Example
 //! ```c
 //! DrupeProgram *program = drupe_program_open("model.drupe");
 //! DrupeSession *session = drupe_session_new(program, 0);
@@ -10,11 +12,11 @@
 //! drupe_session_output(session, 0, &scores);
 //! ```
 //!
-//! # Building it small
+//! ## Building it small
 //! `cargo rustc -p drupe-capi --profile runtime --crate-type cdylib`: naming the one crate type
 //! lets rustc optimise across crates, which it does not when the library is also made for Rust.
 //!
-//! # Invariants
+//! ## Invariants
 //! - No panic crosses into C: every function catches it and reports [`DrupeStatus::Panic`].
 //! - A null handle or pointer where one is needed is an error, not a crash.
 //! - No tensor is copied: inputs are read where they are, outputs lie in the session.

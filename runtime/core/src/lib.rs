@@ -1,6 +1,8 @@
-//! The runtime: maps an artifact into the process, verifies it, binds it to input shapes, runs it.
+//! # drupe-runtime: runs compiled models
 //!
-//! # Example
+//! The runtime maps an artifact into the process, verifies it, binds it to input shapes, runs it.
+//!
+//! ## Example
 //! ```no_run
 //! use drupe_runtime::{Options, Program, Session, Tensor};
 //! let program = Program::open("mobilenetv2.drupe")?;
@@ -11,14 +13,14 @@
 //! # Ok::<(), drupe_runtime::Error>(())
 //! ```
 //!
-//! # How it works
+//! ## How it works
 //! [`Program`] is the file: mapped, checked by `drupe-format`, with the best code image for this
 //! CPU mapped executable. It is shared and never changes. [`Session`] is one user of it: the
 //! arena, the output memory and the threads. The first run with new input shapes *binds*: it
 //! reads the symbols off the shapes, evaluates sizes, plans the arena (unless the compiler baked
 //! it) and resolves every step's addresses; later runs only add base addresses and go.
 //!
-//! # The kernel interface
+//! ## The kernel interface
 //! `extern "C" fn(buffers: *const *mut u8, dims: *const i64, scratch: *mut u8, begin: i64, end: i64)`:
 //! `buffers` are the addresses of the step's arguments, `dims` its integers, `scratch` memory of
 //! this thread alone (64-byte aligned, contents arbitrary), and `begin..end` the tasks of the
@@ -27,13 +29,13 @@
 //! and unwinds nothing. The convention is AAPCS64 or System V's, on Windows too: one code image
 //! serves every operating system.
 //!
-//! # Trust
+//! ## Trust
 //! An artifact is code, like a shared library: it is verified against damage and against
 //! contradictions (which give errors, never a crash), but its kernels do what they were compiled
 //! to do. Open artifacts only from where you would load a library. A mapped file must not be
 //! changed while a program has it open; replace files by renaming.
 //!
-//! # Invariants
+//! ## Invariants
 //! - Nothing here depends on the compiler, and nothing is parsed, packed or compiled at load.
 //! - Weights are mapped, never copied; code is never writable and executable at once.
 //! - Addresses a kernel gets lie inside live memory of the declared length.

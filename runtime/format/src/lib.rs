@@ -1,7 +1,8 @@
-//! The layout of a drupe artifact, shared by the compiler (which writes) and the runtime (which
-//! maps).
+//! # drupe-format: the layout of an artifact
 //!
-//! # What it is
+//! Shared by the compiler (which writes) and the runtime (which maps).
+//!
+//! ## What it is
 //! An artifact is one file:
 //!
 //! ```text
@@ -18,7 +19,7 @@
 //! offset its alignment allows, and the bytes between are zero: one set of parts has exactly one
 //! encoding, and sections cannot overlap.
 //!
-//! # Example
+//! ## Example
 //! A plan that copies nothing and computes nothing, written and read back:
 //!
 //! ```
@@ -30,7 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Why rkyv and not flatbuffers
+//! ## Why rkyv and not flatbuffers
 //! The plan's schema is the Rust types in [`plan`]: no external generator, no second description
 //! to keep in step, and the compiler builds plain structs. The archive is read in place, and
 //! [`rkyv::access`] (with `bytecheck`) first proves that every pointer, length, enum tag and
@@ -38,7 +39,7 @@
 //! The price is that the layout belongs to rkyv 0.8 and to the types: any change to them is a new
 //! [`FORMAT_VERSION`], and a test pins the layout by a checksum.
 //!
-//! # Invariants
+//! ## Invariants
 //! - This crate knows neither compiler nor machine: it maps nothing and runs nothing.
 //! - Nothing read from a file is used before it is checked; reading never panics.
 //! - The writer runs the same checks as the reader, so a compiler bug is an error at compile time.

@@ -2,7 +2,7 @@
 
 pub use crate::emit::{CodeForm, EmittedCode, LevelCode};
 
-use crate::{CompileOptions, emit, plan, text};
+use crate::{CompileOptions, emit, plan};
 use drupe_format::plan::Code;
 use drupe_ir::{Diagnostic, Module};
 use drupe_lower::Program;
@@ -92,5 +92,5 @@ fn arch(arch: Arch) -> &'static str {
 
 fn import_text(path: &Path) -> Result<Module, Diagnostic> {
     let fail = |error: std::io::Error| Diagnostic::new("file", format!("{}: {error}", path.display()));
-    text::parse_module(&std::fs::read_to_string(path).map_err(fail)?, &path.display().to_string())
+    drupe_ir::parse(&std::fs::read_to_string(path).map_err(fail)?, &path.display().to_string())
 }

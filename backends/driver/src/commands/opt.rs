@@ -1,13 +1,86 @@
 //! `drupe opt`: passes on their own.
 
+use crate::commands::model::{CompileArgs, import};
+use crate::console;
 use drupe_ir::Diagnostic;
+use drupe_rewrite::{Options, PIPELINE, PassFn, Report};
+use std::path::PathBuf;
 
-/// Run passes and print the tensor IR.
+/// Run passes over a model and print the tensor IR.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Opt {}
+#[command(after_help = format!("\
+Examples:
+  drupe opt model.onnx --pass fold-constants,choose-layouts
+  drupe opt model.onnx --print-after-all --verify-each --report
+
+Passes: {}. Without --pass all of them run, in the order of the pipeline.", pass_names().join(", ")))]
+pub(crate) struct Opt {
+    /// The model: .onnx, or .ir (textual IR)
+    model: PathBuf,
+    #[command(flatten)]
+    compile: CompileArgs,
+    /// The passes to run, in order
+    #[arg(long = "pass", value_delimiter = ',', value_name = "NAMES")]
+    passes: Vec<String>,
+    /// Print the module after every pass, not only at the end
+    #[arg(long)]
+    print_after_all: bool,
+    /// Check the module's invariants after every pass
+    #[arg(long)]
+    verify_each: bool,
+    /// Print what the passes did, on standard error
+    #[arg(long)]
+    report: bool,
+}
 
 impl Opt {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
-        Err(Diagnostic::new("opt", "being written"))
+        let passes = self.passes()?;
+        let compile = self.compile.options(false)?;
+        let mut module = import(&self.model, &compile)?;
+        let options = Options { verify_each: self.verify_each, ..Options::default() };
+        let mut report = Report::default();
+        let mut text = String::new();
+        for (name, pass) in passes {
+            console::progress(name);
+            module = pass(module, &compile.target, &options, &mut report)?;
+            if self.verify_each {
+                module.verify().map_err(|error| error.help(format!("the pass `{name}` has broken the module")))?;
+            }
+            if self.print_after_all {
+                text += &format!("// after {name}\n{module}\n");
+            }
+        }
+        if !self.print_after_all {
+            text = module.to_string();
+        }
+        console::print(&text)?;
+        if self.report {
+            eprint!("{report}");
+        }
+        Ok(())
     }
+
+    fn passes(&self) -> Result<Vec<(&'static str, PassFn)>, Diagnostic> {
+        if self.passes.is_empty() {
+            return Ok(PIPELINE.to_vec());
+        }
+        let find = |wanted: &String| {
+            PIPELINE.iter().find(|(name, _)| name == wanted).copied().ok_or_else(|| {
+                Diagnostic::new("opt", format!("there is no pass {wanted:?}"))
+                    .help(format!("there are {:?}", pass_names()))
+            })
+        };
+        self.passes.iter().map(find).collect()
+    }
+}
+
+fn pass_names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in PIPELINE {
+        if !names.contains(name) {
+            names.push(name);
+        }
+    }
+    names
 }

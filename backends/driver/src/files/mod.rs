@@ -2,6 +2,7 @@
 
 pub(crate) mod npy;
 pub(crate) mod npz;
+pub(crate) mod onnx;
 pub(crate) mod picture;
 
 use drupe_ir::{Diagnostic, TensorData};

@@ -1,6 +1,6 @@
-//! Textual IR and dimensions, read.
+//! Dimensions as the command line writes them.
 
-use drupe_ir::{Diagnostic, Dim, Module};
+use drupe_ir::Dim;
 
 /// A dimension as people write it: numbers, symbols, `+ - * /` (rounded down) and parentheses.
 pub fn parse_dim(text: &str) -> Result<Dim, String> {
@@ -67,11 +67,6 @@ impl DimParser<'_> {
             _ => Some(Dim::symbol(token)),
         }
     }
-}
-
-/// A module from textual IR.
-pub(crate) fn parse_module(_text: &str, file: &str) -> Result<Module, Diagnostic> {
-    Err(Diagnostic::new("parse", format!("{file}: textual IR is not read yet")))
 }
 
 #[cfg(test)]

@@ -1,0 +1,60 @@
+//! Random modules, compiled by every backend, compute what the interpreter says.
+//!
+//! `DRUPE_FUZZ=FIRST..LAST` runs other seeds than the few that always run, for as long as one likes.
+
+mod support;
+
+use drupe::compile;
+use drupe_eval::{Tolerance, compare, eval};
+use drupe_ir::{Module, TensorData};
+use drupe_runtime::{LoadOptions, Program};
+use drupe_testsuite::{Options, random_inputs, random_module};
+use indexmap::IndexMap;
+
+#[test]
+fn random_modules_compute_what_the_interpreter_says() {
+    let seeds = std::env::var("DRUPE_FUZZ").ok().and_then(|text| {
+        let (first, last) = text.split_once("..")?;
+        Some(first.parse::<u64>().ok()?..last.parse::<u64>().ok()?)
+    });
+    let mut compared = 0;
+    let mut failures = Vec::new();
+    for seed in seeds.unwrap_or(0..12) {
+        let module = random_module(seed, &Options::default());
+        let inputs = random_inputs(&module, seed);
+        // What the interpreter refuses, such as an integer division by zero, has no meaning to compare with.
+        let Ok(expected) = eval(&module, &inputs) else { continue };
+        match departures(&module, &inputs, &expected) {
+            Ok(count) => compared += count,
+            Err(error) => failures.push(format!("seed {seed}: {error}\n{module}")),
+        }
+    }
+    assert!(failures.is_empty(), "{} seeds fail\n{}", failures.len(), failures.join("\n"));
+    assert!(compared > 0, "no module was compared");
+}
+
+/// How many outputs were compared, by all ways to compile; the first that departs is the error.
+fn departures(
+    module: &Module,
+    inputs: &IndexMap<String, TensorData>,
+    expected: &IndexMap<String, TensorData>,
+) -> Result<usize, String> {
+    let mut compared = 0;
+    for options in support::ways() {
+        let way = format!("by {}, rewrite {}", options.backend.name(), options.rewrite);
+        let artifact = match compile(module, &options) {
+            Ok(artifact) => artifact,
+            Err(error) if error.code == "unsupported" => continue,
+            Err(error) => return Err(format!("{way}: {error}")),
+        };
+        let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(|e| format!("{way}: {e}"))?;
+        for (name, got) in support::run(&program, inputs, 2) {
+            let report = compare(&expected[&name], &got);
+            if !report.is_within(Tolerance::Compiled) {
+                return Err(format!("{way}: {name}: {report}"));
+            }
+            compared += 1;
+        }
+    }
+    Ok(compared)
+}

@@ -45,7 +45,7 @@ mod tolerance;
 pub use symbols::Symbols;
 pub use tolerance::{Report, Tolerance, close, compare};
 
-use drupe_ir::{AttrValue, Diagnostic, Dim, Module, Op, TensorData, Type, ValueId, ops};
+use drupe_ir::{AttrValue, Body, Diagnostic, Dim, Module, Op, TensorData, Type, ValueId, ops};
 use indexmap::IndexMap;
 use interpret::Value;
 
@@ -90,6 +90,13 @@ pub fn eval_node(op: &Op, operands: &[TensorData], symbols: &Symbols) -> Result<
     let ty = op.infer(&types).map_err(|error| error.diagnostic(&op, &types))?;
     let values: Vec<Value> = operands.iter().map(Value::decode).collect();
     interpret::node(&op, &values, &types, &ty, symbols)?.encode()
+}
+
+/// What `body` describes, on `operands`: for bodies that are no operator's own, such as fused ones.
+pub fn eval_body(body: &Body, operands: &[TensorData], symbols: &Symbols) -> Result<TensorData, Diagnostic> {
+    let values: Vec<Value> = operands.iter().map(Value::decode).collect();
+    let (dtype, shape) = (body.dtype(body.value), symbols::shape(&body.space, symbols)?);
+    Value { dtype, shape, data: interpret::eval_body(body, &values, symbols)? }.encode()
 }
 
 /// `op` with every symbol in its attributes replaced by its value.

@@ -1,7 +1,7 @@
 //! What the interpreter does beside evaluating operators, which the filetests cover.
 
-use drupe_eval::{Symbols, Tolerance, compare, eval, eval_all, eval_node};
-use drupe_ir::{DType, Dim, Module, Op, Origin, TensorData, Type, ops};
+use drupe_eval::{Symbols, Tolerance, compare, eval, eval_all, eval_body, eval_node};
+use drupe_ir::{BinaryOp, Body, DType, Dim, FoldOp, Module, Op, Origin, TensorData, Type, ops};
 use indexmap::IndexMap;
 
 fn f32s(shape: &[usize], values: &[f32]) -> TensorData {
@@ -122,4 +122,42 @@ fn comparisons_report_the_worst_element() {
     let (a, b) =
         (TensorData::from_i64(vec![1], &[i64::MAX]).unwrap(), TensorData::from_i64(vec![1], &[i64::MAX - 1]).unwrap());
     assert!(!compare(&a, &b).is_within(Tolerance::OtherEngine));
+}
+
+/// `i0 < 2 ? sum over r0 in 3 of x[i0, r0] : -1`, over four rows of which x has two.
+fn guarded_sum(guarded: bool) -> Body {
+    let mut body = Body::new(vec![Dim::from(4)], vec![DType::F32]);
+    let (row, column) = (body.index(0), body.reduce(0));
+    let element = body.load(0, vec![row, column]);
+    let sum = body.fold(FoldOp::Sum, vec![Dim::from(3)], element);
+    let (two, other) = (body.int(2), body.number(DType::F32, -1.0));
+    let inside = body.binary(BinaryOp::Lt, row, two);
+    body.value = if guarded { body.select(inside, sum, other) } else { sum };
+    body
+}
+
+#[test]
+fn what_a_select_does_not_take_may_be_out_of_bounds() {
+    let x = f32s(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let y = eval_body(&guarded_sum(true), std::slice::from_ref(&x), &Symbols::new()).unwrap();
+    assert_eq!(y, f32s(&[4], &[6.0, 15.0, -1.0, -1.0]));
+    let error = eval_body(&guarded_sum(false), &[x], &Symbols::new()).unwrap_err();
+    assert_eq!(error.code, "internal");
+}
+
+#[test]
+fn indices_from_data_are_checked() {
+    // x[i[i0]], which no operator reads without bounding the index first.
+    let mut body = Body::new(vec![Dim::from(3)], vec![DType::F32, DType::I64]);
+    let at = body.index(0);
+    let index = body.load(1, vec![at]);
+    body.value = body.load(0, vec![index]);
+    let x = f32s(&[2], &[5.0, 7.0]);
+    let index = |values: &[i64]| TensorData::from_i64(vec![3], values).unwrap();
+    let y = eval_body(&body, &[x.clone(), index(&[1, 0, 1])], &Symbols::new()).unwrap();
+    assert_eq!(y, f32s(&[3], &[7.0, 5.0, 7.0]));
+    for wrong in [2, -1, i64::MAX] {
+        let error = eval_body(&body, &[x.clone(), index(&[1, wrong, 0])], &Symbols::new()).unwrap_err();
+        assert_eq!(error.code, "internal");
+    }
 }

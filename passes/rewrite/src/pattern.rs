@@ -1,11 +1,11 @@
 //! Left-hand sides of rules: patterns as data, matched modulo commutativity.
 //!
 //! [`pattern!`] writes them as expressions: names of operators apply, lower-case names bind a class (the same name
-//! twice must be the same class), numbers match uniform constants up to f32 rounding.
+//! twice must be the same class), numbers (or, in braces, expressions) match uniform constants up to f32 rounding.
 //!
 //! ```text
 //! pattern!(Mul(x, Sigmoid(x)))
-//! pattern!(Mul(0.5, Mul(x, Add(Erf(Mul(x, 0.7071067811865476)), 1.0))))
+//! pattern!(Mul(0.5, Mul(x, Add(Erf(Mul(x, {FRAC_1_SQRT_2})), 1.0))))
 //! ```
 
 use crate::node::{Facts, TensorGraph, TensorNode};
@@ -74,6 +74,9 @@ macro_rules! pattern {
     };
     (@list [$($done:expr,)*] $number:literal $(, $($rest:tt)*)?) => {
         pattern!(@list [$($done,)* pattern!($number),] $($($rest)*)?)
+    };
+    (@list [$($done:expr,)*] { $number:expr } $(, $($rest:tt)*)?) => {
+        pattern!(@list [$($done,)* $crate::pattern::Pattern::Number($number),] $($($rest)*)?)
     };
     ($op:ident ($($operands:tt)*)) => {
         $crate::pattern::Pattern::Node(

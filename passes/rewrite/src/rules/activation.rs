@@ -7,6 +7,10 @@ use crate::pattern::{about, pattern};
 use crate::rule::{Example, Rule, rule};
 use crate::term::unary;
 use drupe_ir::{Op, ValueId, ops};
+use std::f64::consts::FRAC_1_SQRT_2;
+
+/// `sqrt(2 / pi)`.
+const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
 /// The rules of this family.
 pub const RULES: &[Rule] = &[
@@ -133,7 +137,7 @@ pub const RULES: &[Rule] = &[
     rule(
         "gelu",
         "(x * (1 + erf(x / sqrt 2))) / 2 = gelu(x)",
-        pattern!(Mul(0.5, Mul(x, Add(1.0, Erf(Mul(x, 0.7071067811865476)))))),
+        pattern!(Mul(0.5, Mul(x, Add(1.0, Erf(Mul(x, { FRAC_1_SQRT_2 })))))),
         |_, m| Some(unary(ops::Gelu {}, m.get("x"))),
         |e| {
             let (x, half) = (e.input(&[2, 3]), e.number(0.5));
@@ -145,7 +149,7 @@ pub const RULES: &[Rule] = &[
     rule(
         "gelu-gate",
         "x * ((1 + erf(x / sqrt 2)) / 2) = gelu(x)",
-        pattern!(Mul(x, Mul(0.5, Add(1.0, Erf(Mul(x, 0.7071067811865476)))))),
+        pattern!(Mul(x, Mul(0.5, Add(1.0, Erf(Mul(x, { FRAC_1_SQRT_2 })))))),
         |_, m| Some(unary(ops::Gelu {}, m.get("x"))),
         |e| {
             let (x, half) = (e.input(&[2, 3]), e.number(0.5));
@@ -157,10 +161,10 @@ pub const RULES: &[Rule] = &[
     rule(
         "gelu-distributed",
         "x * (0.5 + erf(x / sqrt 2) / 2) = gelu(x)",
-        pattern!(Mul(x, Add(0.5, Mul(0.5, Erf(Mul(x, 0.7071067811865476)))))),
+        pattern!(Mul(x, Add(0.5, Mul(0.5, Erf(Mul(x, { FRAC_1_SQRT_2 })))))),
         |_, m| Some(unary(ops::Gelu {}, m.get("x"))),
         |e| {
-            let (x, half, root) = (e.input(&[2, 3]), e.number(0.5), e.number(std::f64::consts::FRAC_1_SQRT_2));
+            let (x, half, root) = (e.input(&[2, 3]), e.number(0.5), e.number(FRAC_1_SQRT_2));
             let scaled = e.add(ops::Mul {}, &[x, root]);
             let erf = e.add(ops::Erf {}, &[scaled]);
             let halved = e.add(ops::Mul {}, &[erf, half]);
@@ -171,7 +175,7 @@ pub const RULES: &[Rule] = &[
     rule(
         "gelu-tanh",
         "(x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))) / 2 = gelu_tanh(x)",
-        pattern!(Mul(0.5, Mul(x, Add(1.0, Tanh(Mul(0.7978845608028654, Add(x, Mul(0.044715, Mul(Mul(x, x), x))))))))),
+        pattern!(Mul(0.5, Mul(x, Add(1.0, Tanh(Mul({ SQRT_2_OVER_PI }, Add(x, Mul(0.044715, Mul(Mul(x, x), x))))))))),
         |_, m| Some(unary(ops::GeluTanh {}, m.get("x"))),
         |e| {
             let (x, half) = (e.input(&[2, 3]), e.number(0.5));
@@ -183,7 +187,7 @@ pub const RULES: &[Rule] = &[
     rule(
         "gelu-tanh-gate",
         "x * ((1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2) = gelu_tanh(x)",
-        pattern!(Mul(x, Mul(0.5, Add(1.0, Tanh(Mul(0.7978845608028654, Add(x, Mul(0.044715, Mul(Mul(x, x), x))))))))),
+        pattern!(Mul(x, Mul(0.5, Add(1.0, Tanh(Mul({ SQRT_2_OVER_PI }, Add(x, Mul(0.044715, Mul(Mul(x, x), x))))))))),
         |_, m| Some(unary(ops::GeluTanh {}, m.get("x"))),
         |e| {
             let (x, half) = (e.input(&[2, 3]), e.number(0.5));
@@ -195,7 +199,7 @@ pub const RULES: &[Rule] = &[
     rule(
         "gelu-tanh-gate-distributed",
         "x * (1/2 + tanh(...) / 2) = gelu_tanh(x)",
-        pattern!(Mul(x, Add(0.5, Mul(0.5, Tanh(Mul(0.7978845608028654, Add(x, Mul(0.044715, Mul(Mul(x, x), x))))))))),
+        pattern!(Mul(x, Add(0.5, Mul(0.5, Tanh(Mul({ SQRT_2_OVER_PI }, Add(x, Mul(0.044715, Mul(Mul(x, x), x))))))))),
         |_, m| Some(unary(ops::GeluTanh {}, m.get("x"))),
         |e| {
             let (x, half) = (e.input(&[2, 3]), e.number(0.5));
@@ -242,7 +246,7 @@ fn relu6_of_x_plus_3(e: &mut Example, x: ValueId) -> ValueId {
 }
 
 fn gelu_gate(e: &mut Example, x: ValueId) -> ValueId {
-    let (one, root) = (e.number(1.0), e.number(std::f64::consts::FRAC_1_SQRT_2));
+    let (one, root) = (e.number(1.0), e.number(FRAC_1_SQRT_2));
     let scaled = e.add(ops::Mul {}, &[x, root]);
     let erf = e.add(ops::Erf {}, &[scaled]);
     e.add(ops::Add {}, &[erf, one])
@@ -254,7 +258,7 @@ fn gelu_tanh_gate(e: &mut Example, x: ValueId) -> ValueId {
 }
 
 fn gelu_tanh_inner(e: &mut Example, x: ValueId) -> ValueId {
-    let (bend, root) = (e.number(0.044715), e.number(0.7978845608028654));
+    let (bend, root) = (e.number(0.044715), e.number(SQRT_2_OVER_PI));
     let square = e.add(ops::Mul {}, &[x, x]);
     let cube = e.add(ops::Mul {}, &[square, x]);
     let bent = e.add(ops::Mul {}, &[cube, bend]);

@@ -19,7 +19,7 @@ pub const RULES: &[Rule] = &[
         "merge-parallel-matmuls",
         "x a + x b = x (a + b), a and b constant",
         pattern!(Add(MatMul(x, a), MatMul(x, b))),
-        |view, m| parallel(view, m),
+        parallel,
         |e| {
             let (x, a, b) = (e.input(&[2, 3]), e.constant(&[3, 4]), e.constant(&[3, 4]));
             let (a, b) = (e.add(ops::MatMul {}, &[x, a]), e.add(ops::MatMul {}, &[x, b]));

@@ -9,6 +9,7 @@ mod movement;
 mod norm;
 mod parallel;
 mod piecewise;
+mod reduction;
 mod scale;
 
 use crate::rule::Rule;
@@ -18,6 +19,7 @@ pub static TABLE: &[(&str, &[Rule])] = &[
     ("algebra", algebra::RULES),
     ("piecewise", piecewise::RULES),
     ("movement", movement::RULES),
+    ("reduction", reduction::RULES),
     ("activation", activation::RULES),
     ("norm", norm::RULES),
     ("scale", scale::RULES),

@@ -90,10 +90,10 @@ fn reshaped_index(body: &mut Body, to: &[Dim], from: &[Dim]) -> Vec<ScalarId> {
             }
         }
         let mut position = body.int(0);
-        for axis in to_at..to_end {
-            let (extent, variable) = (body.dim(&to[axis]), body.index(axis));
+        for (axis, dim) in to.iter().enumerate().take(to_end).skip(to_at) {
+            let (extent, variable) = (body.dim(dim), body.index(axis));
             let scaled = body.binary(BinaryOp::Mul, position, extent);
-            position = if to[axis].is(1) { scaled } else { body.binary(BinaryOp::Add, scaled, variable) };
+            position = if dim.is(1) { scaled } else { body.binary(BinaryOp::Add, scaled, variable) };
         }
         let mut group = Vec::new();
         for axis in (from_at..from_end).rev() {

@@ -72,9 +72,7 @@ pub(crate) fn emit_form(
     let kernels = kernels(program, level);
     match options.backend {
         Backend::Llvm => llvm::form(&kernels, &target, &target.levels[level], form),
-        Backend::Cranelift if form == CodeForm::Object => cranelift(&kernels, &target, &target.levels[level]),
-        Backend::Cranelift => Err(Diagnostic::new("backend", "the Cranelift backend writes objects only")
-            .help("--emit object, or --backend llvm")),
+        Backend::Cranelift => cranelift::form(&kernels, &target, &target.levels[level], form),
     }
 }
 
@@ -91,13 +89,38 @@ fn objects(
     match backend {
         _ if kernels.is_empty() => Ok(Vec::new()),
         Backend::Llvm => llvm::objects(kernels, target, level),
-        Backend::Cranelift => Ok(vec![cranelift(kernels, target, level)?]),
+        Backend::Cranelift => Ok(vec![cranelift::object(kernels, target, level)?]),
     }
 }
 
-fn cranelift(kernels: &[Kernel], target: &Target, level: &IsaLevel) -> Result<Vec<u8>, Diagnostic> {
-    let _ = (kernels, target, level);
-    Err(Diagnostic::new("cranelift", "being written"))
+mod cranelift {
+    use super::*;
+    use drupe_cranelift::{Kind, Machine};
+
+    pub(super) fn object(kernels: &[Kernel], target: &Target, level: &IsaLevel) -> Result<Vec<u8>, Diagnostic> {
+        write(kernels, &Machine::for_images(target, level), Kind::Object)
+    }
+
+    pub(super) fn form(
+        kernels: &[Kernel],
+        target: &Target,
+        level: &IsaLevel,
+        form: CodeForm,
+    ) -> Result<Vec<u8>, Diagnostic> {
+        let kind = match form {
+            CodeForm::Object => Kind::Object,
+            CodeForm::Assembly => Kind::Assembly,
+            CodeForm::Mlir => {
+                return Err(Diagnostic::new("backend", "the Cranelift backend writes no MLIR")
+                    .help("--emit asm, or --backend llvm"));
+            }
+        };
+        write(kernels, &Machine::for_objects(target, level), kind)
+    }
+
+    fn write(kernels: &[Kernel], machine: &Machine, kind: Kind) -> Result<Vec<u8>, Diagnostic> {
+        drupe_cranelift::emit(kernels, machine, kind).map_err(|error| Diagnostic::new("cranelift", error))
+    }
 }
 
 #[cfg(feature = "llvm")]

@@ -22,14 +22,12 @@
 //! the library panic; nothing is printed. The feature `llvm` (on by default) adds the LLVM backend; without it the
 //! crate builds and passes its tests with no LLVM installed.
 
-mod dims;
 mod emit;
 mod exprs;
 mod options;
 mod plan;
 pub mod stages;
 
-pub use dims::parse_dim;
 pub use options::{Backend, CompileOptions, Watch};
 
 use drupe_ir::{Diagnostic, Module};

@@ -79,7 +79,8 @@ impl ModelArgs {
 
     /// Compiles the model in memory.
     pub(crate) fn artifact(&self) -> Result<Vec<u8>, Diagnostic> {
-        drupe::compile_file(&self.model, &self.compile.options(false)?)
+        let options = self.compile.options(false)?;
+        drupe::compile(&import(&self.model, &options)?, &options)
     }
 }
 
@@ -88,9 +89,18 @@ pub(crate) fn runtime_error(error: impl std::fmt::Display) -> Diagnostic {
     Diagnostic::new("run", error)
 }
 
-/// Imports the model at `path`.
+/// Imports the model at `path`. Textual IR may leave the contents of constants out: then a note says so.
 pub(crate) fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnostic> {
-    drupe::stages::import(path, options)
+    if files::extension(path) != "ir" {
+        return drupe::stages::import(path, options);
+    }
+    let text = String::from_utf8_lossy(&files::read(path)?).into_owned();
+    let parsed = drupe_ir::parse_text(&text, &path.display().to_string())?;
+    if let [first, ..] = parsed.without_contents.as_slice() {
+        let count = parsed.without_contents.len();
+        eprintln!("note: the text lacks the contents of {count} constants (first @{first}): they are made up");
+    }
+    Ok(parsed.module)
 }
 
 /// `NAME=VALUE`, split.
@@ -101,9 +111,11 @@ pub(crate) fn split_name(text: &str) -> Option<(&str, &str)> {
 fn parse_shape(text: &str) -> Result<(String, Vec<Dim>), String> {
     // The name of a tensor may itself have an `=`: dimensions never do.
     let (name, dims) = text.rsplit_once('=').ok_or("NAME=DIMS expected, such as x=1,3,224,224")?;
-    let dims = dims.split(',').filter(|dim| !dim.trim().is_empty());
-    let dims = dims.map(drupe::parse_dim).collect::<Result<_, _>>()?;
-    Ok((name.to_owned(), dims))
+    // As the textual IR writes an input's type.
+    let module = drupe_ir::parse(&format!("func @shape(%0: f32[{dims}] \"x\") {{ return }}"), "shape");
+    let shape = module.ok().and_then(|module| Some(module.graph.nodes.first()?.ty.shape.clone()));
+    let expected = "numbers and symbols with + - * / ( ) are, separated by commas";
+    Ok((name.to_owned(), shape.ok_or_else(|| format!("`{dims}` are not dimensions: {expected}"))?))
 }
 
 fn parse_value(text: &str) -> Result<(String, f64), String> {

@@ -150,15 +150,27 @@ pub fn is_elementwise(op: &Op, operands: &[&Type], result: &Type) -> bool {
             _ => false,
         })
     };
-    // A loop variable that is a value makes elements differ (iota).
-    let plain = |node: &Scalar| match node {
-        Scalar::Load { operand, index } => in_place(*operand, index),
-        Scalar::Fold(_) | Scalar::Reduce(_) | Scalar::Dim(_) => false,
-        _ => true,
-    };
     // An operator that is just a read moves elements: it has attributes that speak of axes.
     let moves = matches!(body.node(body.value), Scalar::Load { .. });
-    !moves && body.folds.is_empty() && body.reachable(body.value).iter().all(|id| plain(body.node(*id)))
+    if moves || !body.folds.is_empty() {
+        return false;
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let mut stack = vec![body.value];
+    while let Some(id) = stack.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        match body.node(id) {
+            Scalar::Load { operand, index } if in_place(*operand, index) => {}
+            // A position that counts as a value makes elements differ (iota, padding).
+            Scalar::Load { .. } | Scalar::Index(_) | Scalar::Reduce(_) | Scalar::Fold(_) | Scalar::Dim(_) => {
+                return false;
+            }
+            other => stack.extend(drupe_ir::Body::children(other)),
+        }
+    }
+    true
 }
 
 /// Adds `op` applied to `operands` if that has a type.

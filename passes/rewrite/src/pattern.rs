@@ -117,7 +117,7 @@ pub fn both_orders(operands: &[Id]) -> [(Id, Id); 2] {
 
 /// Whether two constants differ by f32 rounding at most.
 pub fn about(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
+    a == b || a.is_finite() && b.is_finite() && (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
 }
 
 impl Pattern {

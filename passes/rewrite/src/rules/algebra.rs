@@ -123,7 +123,7 @@ pub const RULES: &[Rule] = &[
         pattern!(Div(x, c)),
         |view, m| {
             let dtype = view.ty(m.get("x")).dtype;
-            let applies = dtype.is_float() && constant(view, m.get("c"));
+            let applies = dtype.is_float() && constant(view, m.get("c")) && view.uniform(m.get("c")) != Some(0.0);
             applies.then(|| mul(m.get("x"), binary(ops::Div {}, number(dtype, 1.0), m.get("c"))))
         },
         |e| {

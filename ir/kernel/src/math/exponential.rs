@@ -12,16 +12,16 @@ const EXP: Series = Series {
         1.0,
         1.0,
         0.5,
-        0.16666666666666671,
+        0.1666666666666667,
         0.04166666666666667,
-        0.0083333333333261351,
+        0.008333333333326136,
         0.0013888888888883748,
-        0.00019841269874820625,
-        2.4801587325547741e-5,
-        2.7557255400206424e-6,
-        2.7557273643110295e-7,
+        0.00019841269874820624,
+        2.4801587325547743e-5,
+        2.7557255400206422e-6,
+        2.75572736431103e-7,
         2.5105217004720745e-8,
-        2.0914686968086877e-9,
+        2.0914686968086876e-9,
     ],
 };
 
@@ -29,11 +29,11 @@ const EXP: Series = Series {
 const LOG: Series = Series {
     single: &[0.6666666655, 0.4000012221, 0.2855077863, 0.2333161447],
     double: &[
-        0.66666666666666697,
-        0.39999999999898891,
-        0.28571428626253838,
+        0.666666666666667,
+        0.3999999999989889,
+        0.28571428626253836,
         0.22222211089379496,
-        0.18182892432536871,
+        0.1818289243253687,
         0.15331611722055008,
         0.14617807153417325,
     ],
@@ -41,7 +41,7 @@ const LOG: Series = Series {
 
 /// `ln 2` in two parts: the first has so few bits that its product with an exponent is exact.
 const LN_2_PARTS: [(f64, f64); 2] =
-    [(0.693359375, -2.121944400546905827679e-4), (6.93145751953125e-1, 1.428606820309417232121e-6)];
+    [(0.693359375, -0.00021219444005469057), (6.93145751953125e-1, 1.4286068203094173e-6)];
 
 /// `e^x = mantissa * 2^n`, with `n` in the low bits of the second value. `|x|` is below 1000 or so.
 fn parts(m: &mut Lanes, x: Value) -> (Value, Value) {
@@ -60,7 +60,7 @@ fn scale(m: &mut Lanes, mantissa: Value, shifted: Value) -> Value {
     let n = m.int_op(BinaryOp::Shl, n, m.mantissa_bits());
     let bits = m.bits(mantissa);
     let sum = m.b.binary(BinaryOp::Add, bits, n);
-    m.from_bits(sum)
+    m.float_of(sum)
 }
 
 /// `e^x` for an `x` that is known to give a normal number.
@@ -73,8 +73,8 @@ pub(super) fn exp_in_range(m: &mut Lanes, x: Value) -> Value {
 pub(super) fn exp(m: &mut Lanes, x: Value) -> Value {
     let y = exp_in_range(m, x);
     // The logarithms of the largest and the smallest normal number.
-    let y = overflow(m, x, y, m.pick(88.722839355, 709.782712893383973));
-    let (lowest, zero) = (m.number(m.pick(-87.336540222, -708.396418532264106)), m.number(0.0));
+    let y = overflow(m, x, y, m.pick(88.722839355, 709.782712893384));
+    let (lowest, zero) = (m.number(m.pick(-87.336540222, -708.3964185322641)), m.number(0.0));
     let under = m.less(x, lowest);
     m.select(under, zero, y)
 }
@@ -84,7 +84,7 @@ pub(super) fn half_exp(m: &mut Lanes, x: Value) -> Value {
     let (mantissa, shifted) = parts(m, x);
     let shifted = m.plus(shifted, -1.0);
     let y = scale(m, mantissa, shifted);
-    overflow(m, x, y, m.pick(89.415985107, 710.475860073943863))
+    overflow(m, x, y, m.pick(89.415985107, 710.4758600739439))
 }
 
 /// `y` where `x <= limit`, else infinity, or NaN where `x` is NaN.
@@ -117,12 +117,12 @@ pub(super) fn log(m: &mut Lanes, x: Value) -> Value {
     let rounder = m.rounder();
     let rounder_bits = m.pick(i64::from((rounder as f32).to_bits()), rounder.to_bits() as i64);
     let exponent = m.int_op(BinaryOp::Add, exponent, rounder_bits);
-    let k = m.from_bits(exponent);
+    let k = m.float_of(exponent);
     let k = m.plus(k, -rounder);
     let k = m.add(k, taken);
     let mantissa = m.int_op(BinaryOp::And, offset, (1 << mantissa_bits) - 1);
     let mantissa = m.int_op(BinaryOp::Add, mantissa, root_half);
-    let one_and_f = m.from_bits(mantissa);
+    let one_and_f = m.float_of(mantissa);
     let f = m.plus(one_and_f, -1.0);
 
     let two_and_f = m.plus(f, 2.0);

@@ -143,7 +143,7 @@ impl<'b> Lanes<'b> {
         self.b.bitcast(a, ty.dtype)
     }
 
-    pub fn from_bits(&mut self, a: Value) -> Value {
+    pub fn float_of(&mut self, a: Value) -> Value {
         self.b.bitcast(a, self.ty.dtype)
     }
 
@@ -161,7 +161,7 @@ impl<'b> Lanes<'b> {
     /// 1.5 times two to the number of mantissa bits: adding it rounds a small number to an integer, which then
     /// stands in the low bits.
     pub fn rounder(&self) -> f64 {
-        self.pick(12_582_912.0, 6_755_399_441_055_744.0)
+        self.pick(12_582_912.0, 6755399441055744.0)
     }
 
     /// The sign bit of `a`, as bits.
@@ -175,7 +175,7 @@ impl<'b> Lanes<'b> {
     pub fn flip_sign(&mut self, magnitude: Value, sign: Value) -> Value {
         let bits = self.bits(magnitude);
         let flipped = self.b.binary(BinaryOp::Xor, bits, sign);
-        self.from_bits(flipped)
+        self.float_of(flipped)
     }
 
     /// An odd function of `x` from what it gives for `|x|`.

@@ -22,6 +22,7 @@
 //! the library panic; nothing is printed. The feature `llvm` (on by default) adds the LLVM backend; without it the
 //! crate builds and passes its tests with no LLVM installed.
 
+mod builtins;
 mod emit;
 mod exprs;
 mod options;

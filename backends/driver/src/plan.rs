@@ -1,5 +1,6 @@
 //! From a lowered program to the artifact's plan: expressions, live ranges, the baked arena, constants.
 
+use crate::builtins;
 use crate::exprs::{Exprs, solvable};
 use drupe_format::plan::{self, ExprId};
 use drupe_format::{DType, Lifetime, Plan, TENSOR_ALIGNMENT, plan_arena};
@@ -18,6 +19,7 @@ pub(crate) struct Planned {
 
 /// Plans `program`, with `code` as linked.
 pub(crate) fn plan(program: &Program, code: Vec<plan::Code>) -> Result<Planned, Diagnostic> {
+    let program = &builtins::as_the_runtime_takes_them(program)?;
     let symbols = symbols(program)?;
     let exprs = Exprs::new(symbols.iter().map(|symbol| symbol.name.as_str().into()));
     let mut planner = Planner { program, exprs, kept: vec![None; program.buffers.len()] };

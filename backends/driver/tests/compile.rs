@@ -128,6 +128,16 @@ fn reductions_and_pooling() {
 }
 
 #[test]
+fn the_largest() {
+    let mut b = Build::new("largest");
+    let x = b.input("x", &dims(&[3, 9, 4]));
+    let values = b.add(ops::TopK { k: Dim::from(5), axis: 1, largest: true }, &[x]);
+    let places = b.add(ops::TopKIndices { k: Dim::from(2), axis: 2, largest: false }, &[x]);
+    let y = b.add(ops::Neg {}, &[values]);
+    check(&b.finish(&[values, places, y]), &[&[3, 9, 4]]);
+}
+
+#[test]
 fn a_symbolic_batch() {
     let mut b = Build::new("batch");
     let x = b.input("x", &[Dim::symbol("B"), Dim::from(24)]);

@@ -242,9 +242,11 @@ impl<'a> Builder<'a> {
             Diagnostic::new("unsupported", format!("the operator {} cannot be compiled yet", node.op.name()))
                 .at(&node.origin)
         };
+        // The position in `DType::ALL`.
+        let dtype = node.operands.first().map_or(0, |operand| self.module.graph.ty(*operand).dtype as i64);
         let (ints, symbolic) = match &node.op {
-            Op::TopK(op) => (vec![op.axis, op.largest as i64], op.k.clone()),
-            Op::TopKIndices(op) => (vec![op.axis, op.largest as i64], op.k.clone()),
+            Op::TopK(op) => (vec![op.axis, op.largest as i64, dtype], op.k.clone()),
+            Op::TopKIndices(op) => (vec![op.axis, op.largest as i64, dtype], op.k.clone()),
             _ => return Err(unsupported()),
         };
         let to = self.home(value);
@@ -257,7 +259,8 @@ impl<'a> Builder<'a> {
             let size = Dim::from(i64::from(self.module.graph.ty(*operand).dtype.bits()) / 8);
             args.push(Arg { buffer: home.buffer, offset: &home.start * &size, writes: false });
         }
-        args.push(Arg { buffer: to.buffer, offset: to.start.clone(), writes: true });
+        let size = Dim::from(i64::from(node.ty.dtype.bits()) / 8);
+        args.push(Arg { buffer: to.buffer, offset: &to.start * &size, writes: true });
         let shape = &self.module.graph.ty(node.operands[0]).shape;
         let mut dims = vec![symbolic];
         dims.extend(shape.iter().cloned());

@@ -116,8 +116,10 @@ pub(crate) fn read(path: &Path, dtype: DType, shape: &[Extent], how: &Preprocess
 
 fn guess_layout(shape: &[Extent]) -> Option<Layout> {
     match shape {
-        [_, Extent::Fixed(1 | 3), _, _] => Some(Layout::Nchw),
-        [_, _, _, Extent::Fixed(1 | 3)] => Some(Layout::Nhwc),
+        [_, Extent::Fixed(3), _, _] => Some(Layout::Nchw),
+        [_, _, _, Extent::Fixed(3)] => Some(Layout::Nhwc),
+        [_, Extent::Fixed(1), _, _] => Some(Layout::Nchw),
+        [_, _, _, Extent::Fixed(1)] => Some(Layout::Nhwc),
         _ => None,
     }
 }

@@ -27,11 +27,12 @@ FOLDER = os.path.join(ROOT, "demo")
 class Both:
     """One model, compiled by drupe and loaded by ONNX Runtime; remembers how far they were apart."""
 
-    def __init__(self, name, drupe):
+    def __init__(self, name, drupe, shape=None):
         self.name, self.drupe = name, drupe
         source, self.artifact = os.path.join(MODELS, f"{name}.onnx"), os.path.join(FOLDER, f"{name}.drupe")
         start = time.perf_counter()
-        subprocess.run([drupe, "compile", source, "-o", self.artifact], check=True)
+        command = [drupe, "compile", source, "-o", self.artifact]
+        subprocess.run(command + (["--shape", shape] if shape else []), check=True)
         self.compile_seconds = time.perf_counter() - start
         self.session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
         self.input, self.output = self.session.get_inputs()[0].name, self.session.get_outputs()[0].name
@@ -165,7 +166,7 @@ def main():
     if arguments.only != "classify":
         with open(os.path.join(MODELS, "ppocr6_rec.characters.txt"), encoding="utf-8") as file:
             characters = ["", *file.read().split("\n"), " "]
-        detector, recogniser = Both("ppocr6_det", arguments.drupe), Both("ppocr6_rec", arguments.drupe)
+        detector, recogniser = Both("ppocr6_det", arguments.drupe, "x=1,3,32*H,32*W"), Both("ppocr6_rec", arguments.drupe)
         used += [detector, recogniser]
         good &= read_page(detector, recogniser, characters)
     print()

@@ -1,9 +1,10 @@
 //! What [`emit`] writes, and what it refuses.
 
-use crate::support::{cases, compare, native, run_native};
+use crate::support::{native, run_native};
 use drupe_cranelift::{CraneliftError, Kind, Machine, emit};
 use drupe_ir::{BinaryOp, DType, UnaryOp};
 use drupe_kernel::{Access, Inst, Kernel, KernelBuilder, Place, Type};
+use drupe_kernel_cases::{Case, differences, functions, instructions};
 use drupe_target::Target;
 
 /// y = max(x, 0) over rows of eight.
@@ -59,7 +60,7 @@ fn every_target_gets_an_object_and_an_image() {
 fn the_same_kernels_give_the_same_bytes() {
     let machine = machine("x86-64");
     let object = || {
-        let kernels: Vec<Kernel> = cases::functions(4).into_iter().map(|case| case.kernel).collect();
+        let kernels: Vec<Kernel> = functions(4).into_iter().map(|case| case.kernel).collect();
         emit(&kernels, &machine, Kind::Object).unwrap()
     };
     assert!(object() == object());
@@ -69,7 +70,7 @@ fn the_same_kernels_give_the_same_bytes() {
 fn without_fused_multiply_add_nothing_is_imported() {
     let mut machine = machine("x86-64");
     machine.features.retain(|feature| feature != "+fma");
-    let cases = cases::functions(4);
+    let cases = functions(4);
     let kernels: Vec<Kernel> = cases.iter().map(|case| case.kernel.clone()).collect();
     let object = emit(&kernels, &machine, Kind::Object).unwrap();
     let symbols: Vec<String> = kernels.iter().map(|kernel| kernel.name.clone()).collect();
@@ -84,9 +85,9 @@ fn the_oldest_vectors_do() {
     }
     machine.features = vec!["+sse4.1".into()];
     // Without fused multiply-add, which rounds once.
-    let once = |case: &crate::support::Case| !case.kernel.name.contains("_fma_");
-    let cases: Vec<_> = cases::instructions(8).into_iter().filter(once).collect();
-    compare(&cases, &run_native(&cases, &machine));
+    let once = |case: &Case| !case.kernel.name.contains("_fma_");
+    let cases: Vec<_> = instructions(8).into_iter().filter(once).collect();
+    differences(&cases, &run_native(&cases, &machine)).unwrap_or_else(|found| panic!("{found}"));
 }
 
 #[test]

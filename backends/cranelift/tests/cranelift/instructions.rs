@@ -1,57 +1,57 @@
-//! Every instruction, on every type and several numbers of lanes, against the interpreter.
+//! Kernels on this machine and on aarch64, against the interpreter.
 
-use crate::support::{aarch64, cases, compare, native, run_native};
+use crate::support::{aarch64, native, run_native};
+use drupe_kernel_cases::{Case, differences, functions, instructions, random};
 
-fn check(lanes: u16) {
-    let cases = cases::instructions(lanes);
+fn check(name: &str, cases: &[Case]) {
     match native() {
-        Some(machine) => compare(&cases, &run_native(&cases, &machine)),
+        Some(machine) => differences(cases, &run_native(cases, &machine)).unwrap_or_else(|found| panic!("{found}")),
         None => eprintln!("skipped: there is no code for this machine"),
     }
-    if let Some(outputs) = aarch64::run(&format!("instructions{lanes}"), &cases) {
-        compare(&cases, &outputs);
+    if let Some(outputs) = aarch64::run(name, cases) {
+        differences(cases, &outputs).unwrap_or_else(|found| panic!("aarch64: {found}"));
     }
 }
 
 #[test]
 fn scalars() {
-    check(1);
+    check("scalars", &instructions(1));
 }
 
 #[test]
 fn vectors_of_2() {
-    check(2);
+    check("vectors_of_2", &instructions(2));
 }
 
 #[test]
 fn vectors_of_4() {
-    check(4);
+    check("vectors_of_4", &instructions(4));
 }
 
 #[test]
 fn vectors_of_8() {
-    check(8);
+    check("vectors_of_8", &instructions(8));
 }
 
 #[test]
 fn vectors_of_16() {
-    check(16);
+    check("vectors_of_16", &instructions(16));
 }
 
 #[test]
 fn vectors_of_64() {
-    check(64);
+    check("vectors_of_64", &instructions(64));
 }
 
 #[test]
-fn functions_are_the_interpreters() {
+fn functions_of_the_builder() {
     for lanes in [1, 4, 8] {
-        let cases = cases::functions(lanes);
-        if let Some(machine) = native() {
-            compare(&cases, &run_native(&cases, &machine));
-        }
-        if let Some(outputs) = aarch64::run(&format!("functions{lanes}"), &cases) {
-            compare(&cases, &outputs);
-        }
+        check(&format!("functions_{lanes}"), &functions(lanes));
     }
+}
+
+#[test]
+fn random_kernels() {
+    let cases: Vec<Case> = (0..1000).map(random).collect();
+    check("random", &cases);
 }

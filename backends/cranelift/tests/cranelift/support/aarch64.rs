@@ -1,8 +1,8 @@
 //! Kernels on aarch64: linked with a harness in C, and run by qemu.
 
-use super::Case;
 use drupe_cranelift::{Kind, Machine, emit};
 use drupe_kernel::Kernel;
+use drupe_kernel_cases::Case;
 use drupe_target::Target;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 /// What has to be there to run aarch64 code.
 const TOOLS: [&str; 2] = ["aarch64-linux-gnu-gcc", "qemu-aarch64"];
 
-/// The outputs of `cases`; none where the tools are missing.
-pub fn run(name: &str, cases: &[Case]) -> Option<Vec<Vec<u8>>> {
+/// The buffers of `cases` after running; none where the tools are missing.
+pub fn run(name: &str, cases: &[Case]) -> Option<Vec<Vec<Vec<u8>>>> {
     for tool in TOOLS {
         if Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_err() {
             eprintln!("skipped: {tool} is not installed");
@@ -43,7 +43,7 @@ fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn outputs(cases: &[Case], file: &Path) -> Vec<Vec<u8>> {
+fn outputs(cases: &[Case], file: &Path) -> Vec<Vec<Vec<u8>>> {
     let all = std::fs::read(file).unwrap();
     let mut rest = all.as_slice();
     let mut next = |size: usize| {
@@ -51,8 +51,7 @@ fn outputs(cases: &[Case], file: &Path) -> Vec<Vec<u8>> {
         rest = others;
         own.to_vec()
     };
-    let all_of = |case: &Case| case.buffers.iter().map(|buffer| next(buffer.len())).collect::<Vec<_>>();
-    cases.iter().map(all_of).filter_map(|mut buffers| buffers.pop()).collect()
+    cases.iter().map(|case| case.buffers.iter().map(|buffer| next(buffer.len())).collect()).collect()
 }
 
 /// A program that reads the buffers of all cases from one file, runs the kernels, and writes the buffers to another.

@@ -12,6 +12,7 @@
 //! once: that is what turns `a[m, k] * b[k, n]` into broadcasts of a and vectors of b.
 
 mod folds;
+mod integers;
 mod scalars;
 mod tiles;
 

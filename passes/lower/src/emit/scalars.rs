@@ -49,8 +49,9 @@ impl Emitter<'_> {
                 self.b.unary(*op, a)
             }
             Scalar::Binary(op, a, b) => {
+                let divisor = *b;
                 let (a, b) = (self.scalar(*a, point), self.scalar(*b, point));
-                self.binary(*op, a, b)
+                self.total_binary(*op, a, b, divisor)
             }
             Scalar::Select(condition, a, b) => {
                 let condition = self.scalar(*condition, point);

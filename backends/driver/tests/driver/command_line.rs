@@ -1,11 +1,9 @@
 //! The command line: exit codes, results, and the texts of errors.
 
-mod support;
-
+use crate::support::{Build, dims};
 use drupe_ir::{Dim, ops};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{Build, dims};
 
 /// A folder with `model.ir` (a dense layer over inputs `x`) in it.
 struct Workshop {

@@ -1,10 +1,8 @@
 //! Small models, compiled by every backend, compute what the interpreter says.
 
-mod support;
-
+use crate::support::{Build, check, dims, fixed_target};
 use drupe::{CompileOptions, compile};
 use drupe_ir::{Dim, ops};
-use support::{Build, check, dims, fixed_target};
 
 #[test]
 fn a_dense_layer() {
@@ -183,7 +181,7 @@ fn the_same_model_gives_the_same_bytes() {
         let y = b.add(ops::Softmax { axis: 1 }, &[y]);
         b.finish(&[y])
     };
-    for way in support::ways() {
+    for way in crate::support::ways() {
         let options = CompileOptions { target: fixed_target(), ..way };
         let first = compile(&module(), &options).expect("compiles");
         assert!(first == compile(&module(), &options).expect("compiles"), "{}", options.backend.name());

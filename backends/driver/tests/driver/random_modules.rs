@@ -24,6 +24,11 @@ fn random_modules_compute_what_the_interpreter_says() {
         let inputs = random_inputs(&module, seed);
         // What the interpreter refuses, such as an integer division by zero, has no meaning to compare with.
         let Ok(expected) = eval(&module, &inputs) else { continue };
+        // Outputs that the last bit of an input changes, such as the tangent of a tangent, tell nothing.
+        let Ok(nearby) = eval(&module, &nudged(&inputs)) else { continue };
+        let stable = |name: &String, value: &TensorData| compare(value, &nearby[name]).is_within(Tolerance::Compiled);
+        let expected: IndexMap<String, TensorData> =
+            expected.into_iter().filter(|(name, value)| stable(name, value)).collect();
         let attempt = || departures(&module, &inputs, &expected);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt));
         match outcome.unwrap_or_else(|_| Err("the compiler panics".into())) {
@@ -51,7 +56,8 @@ fn departures(
         };
         let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(|e| format!("{way}: {e}"))?;
         for (name, got) in crate::support::run(&program, inputs, 2) {
-            let report = compare(&expected[&name], &got);
+            let Some(expected) = expected.get(&name) else { continue };
+            let report = compare(expected, &got);
             if !report.is_within(Tolerance::Compiled) {
                 return Err(format!("{way}: {name}: {report}"));
             }
@@ -59,4 +65,16 @@ fn departures(
         }
     }
     Ok(compared)
+}
+
+/// The inputs with the lowest bits of floats flipped.
+fn nudged(inputs: &IndexMap<String, TensorData>) -> IndexMap<String, TensorData> {
+    let nudge = |data: &TensorData| match data.to_f32() {
+        Some(values) => {
+            let values: Vec<f32> = values.iter().map(|value| f32::from_bits(value.to_bits() ^ 3)).collect();
+            TensorData::from_f32(data.shape.clone(), &values).expect("as many as before")
+        }
+        None => data.clone(),
+    };
+    inputs.iter().map(|(name, data)| (name.clone(), nudge(data))).collect()
 }

@@ -53,7 +53,9 @@ pub fn assign_roles(module: &Module, observe: bool) -> Vec<Role> {
     let mut roles = vec![Role::Dead; graph.nodes.len()];
     // For a kernel value: whether its region computes folds; it may end in an epilogue.
     let mut folds = vec![false; graph.nodes.len()];
-    for value in graph.values().filter(|value| live[value.index()]) {
+    // Inputs have memory whether anything reads them or not.
+    let needed = |value: &ValueId| live[value.index()] || matches!(graph.node(*value).op, Op::Input(_));
+    for value in graph.values().filter(needed) {
         let node = graph.node(value);
         let at = value.index();
         roles[at] = match &node.op {

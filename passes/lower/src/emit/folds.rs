@@ -2,7 +2,7 @@
 
 use super::{Emitter, Frame, Point};
 use crate::affine::Var;
-use drupe_ir::{BinaryOp, Dim, FoldOp, Scalar};
+use drupe_ir::{BinaryOp, DType, Dim, FoldOp, Scalar};
 use drupe_kernel::{Type, Value};
 
 impl Emitter<'_> {
@@ -10,7 +10,7 @@ impl Emitter<'_> {
     pub(super) fn tile_fold(&mut self, fold: usize, rows: i64, pieces: &[(i64, u16)]) {
         let space = self.nest.body.folds[fold].space.clone();
         let element = self.nest.body.folds[fold].element;
-        let (op, dtype) = (self.nest.body.folds[fold].op, self.nest.body.dtype(element));
+        let (op, dtype) = (self.nest.body.folds[fold].op, self.accumulator(fold));
         let points: Vec<(i64, i64, u16)> =
             (0..rows).flat_map(|row| pieces.iter().map(move |(column, lanes)| (row, *column, *lanes))).collect();
         let init = points.iter().map(|(_, _, lanes)| self.identity(op, Type::vector(dtype, *lanes))).collect();
@@ -30,7 +30,16 @@ impl Emitter<'_> {
         let accumulators = self.reduction(fold, &space, 0, written_out, init, &points);
         self.frames.pop();
         for ((row, column, _), value) in points.iter().zip(accumulators) {
+            let value = self.b.cast(value, self.nest.body.dtype(element));
             self.folds.insert((fold, *row, *column), value);
+        }
+    }
+
+    /// The type in which a fold is accumulated: half floats are summed as f32.
+    fn accumulator(&self, fold: usize) -> DType {
+        match self.nest.body.dtype(self.nest.body.folds[fold].element) {
+            DType::F16 | DType::Bf16 => DType::F32,
+            dtype => dtype,
         }
     }
 
@@ -116,13 +125,16 @@ impl Emitter<'_> {
 
     pub(super) fn combine(&mut self, fold: usize, point: &Point, accumulator: Value) -> Value {
         let (op, element) = (self.nest.body.folds[fold].op, self.nest.body.folds[fold].element);
+        let dtype = self.accumulator(fold);
         match self.nest.factors(fold) {
-            Some((a, b)) if self.nest.body.dtype(element).is_float() => {
+            Some((a, b)) if dtype.is_float() => {
                 let (a, b) = (self.scalar(a, point), self.scalar(b, point));
+                let (a, b) = (self.b.cast(a, dtype), self.b.cast(b, dtype));
                 self.b.fma(a, b, accumulator)
             }
             _ => {
                 let element = self.scalar(element, point);
+                let element = self.b.cast(element, dtype);
                 self.binary(op.combine(), accumulator, element)
             }
         }
@@ -132,7 +144,7 @@ impl Emitter<'_> {
     pub(super) fn row_fold(&mut self, fold: usize, row: i64) -> Value {
         let space = self.nest.body.folds[fold].space.clone();
         let element = self.nest.body.folds[fold].element;
-        let (op, dtype) = (self.nest.body.folds[fold].op, self.nest.body.dtype(element));
+        let (op, dtype) = (self.nest.body.folds[fold].op, self.accumulator(fold));
         let outer_vector = self.vector;
         let last = space.len().saturating_sub(1);
         let vectorises = !space.is_empty() && self.nest.is_vectorisable(element, Var::Reduce(last), false);
@@ -146,6 +158,7 @@ impl Emitter<'_> {
         self.frames.push(Frame::default());
         let init = self.identity(op, Type::scalar(dtype));
         let value = self.row_reduction(fold, &space, 0, row, lanes, init);
+        let value = self.b.cast(value, self.nest.body.dtype(element));
         self.frames.pop();
         self.vector = outer_vector;
         value
@@ -173,7 +186,7 @@ impl Emitter<'_> {
         }
         // Four vectors at a time, then one, then single elements.
         let op = self.nest.body.folds[fold].op;
-        let dtype = self.nest.body.dtype(self.nest.body.folds[fold].element);
+        let dtype = self.accumulator(fold);
         let (mut at, mut total) = (zero, init);
         let stripes: &[(i64, u16)] = if lanes > 1 { &[(4, lanes), (1, lanes), (1, 1)] } else { &[(1, 1)] };
         for (vectors, width) in stripes.iter().copied() {

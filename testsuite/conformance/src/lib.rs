@@ -11,7 +11,8 @@
 //! test_relu/test_data_set_0/input_0.pb, output_0.pb, ...
 //! ```
 //!
-//! `passing.txt` lists the tests that pass and must go on passing; it only grows. `cargo run -p
+//! `passing.txt` lists the tests that the interpreter passes and must go on passing, `passing-llvm.txt` and
+//! `passing-cranelift.txt` those that compiled code passes; they only grow. `cargo run -p
 //! drupe-conformance` runs every test and compares with the list; `BLESS=1` adds to it what passes by now.
 //!
 //! Tests give everything as inputs, also what a compiler must know in advance, such as the shape of a reshape.
@@ -22,10 +23,12 @@
 //! Invariants: a fault of one test, a panic included, is the failure of that test.
 
 mod case;
+mod compiled;
 mod list;
 mod models;
 
 pub use case::{Case, Failure, Stage, cases};
+pub use compiled::compiled;
 pub use list::{Changes, compare_with_list, read_list, write_list};
 pub use models::{ModelResult, models, run_model};
 

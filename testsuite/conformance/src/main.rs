@@ -1,6 +1,11 @@
-//! `cargo run -p drupe-conformance -- [--models] [--failures] [--engine eval] [PART OF A NAME]`
+//! `cargo run -p drupe-conformance -- [--models] [--failures] [--engine eval|llvm|cranelift] [PART OF A NAME]`
 
-use drupe_conformance::{Engine, Stage, compare_with_list, interpreter, models, read_list, run, run_model, write_list};
+use drupe::Backend;
+use drupe_conformance::{
+    Engine, Stage, compare_with_list, compiled, interpreter, models, read_list, run, run_model, write_list,
+};
+use drupe_ir::{Module, TensorData};
+use indexmap::IndexMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,9 +31,15 @@ fn conformance() -> Result<ExitCode, String> {
             name => part = name.into(),
         }
     }
-    let engine: &Engine = match engine.as_str() {
-        "eval" => &interpreter,
-        other => return Err(format!("there is no engine `{other}`, only `eval`")),
+    let list = if engine == "eval" { "passing.txt".to_string() } else { format!("passing-{engine}.txt") };
+    let backend = Backend::AVAILABLE.iter().copied().find(|backend| backend.name() == engine);
+    let compiler = move |module: &Module, inputs: &IndexMap<String, TensorData>| {
+        compiled(backend.expect("only called for a backend"), module, inputs)
+    };
+    let engine: &Engine = match backend {
+        None if engine == "eval" => &interpreter,
+        Some(_) => &compiler,
+        None => return Err(format!("there is no engine `{engine}`, only eval and the compiler's backends")),
     };
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here.join("../..");
@@ -56,7 +67,7 @@ fn conformance() -> Result<ExitCode, String> {
         let count = results.iter().filter(|(_, r)| r.as_ref().is_err_and(|failure| failure.stage == stage)).count();
         println!("  {count:5} fail: {}", stage.name());
     }
-    let path = here.join("passing.txt");
+    let path = here.join(list);
     let mut listed = read_list(&path).map_err(|error| error.to_string())?;
     let changes = compare_with_list(&results, &listed);
     if std::env::var("BLESS").is_ok_and(|value| value == "1") {

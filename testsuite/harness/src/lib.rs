@@ -14,8 +14,9 @@
 //! y = [-1.0, 2.0] : f32[2]
 //! ```
 //!
-//! A file dropped into the folder is a test: `cargo test -p drupe-testsuite` runs them all and reports every
-//! failure; with `BLESS=1` it rewrites what is expected instead. [`Registry`] says what kinds there are.
+//! A file dropped into the folder of its kind is a test: `cargo test` runs them all and reports every failure; with
+//! `BLESS=1` it rewrites what is expected instead. [`KINDS`] are the kinds that need no compiler; those that do are
+//! in `drupe-compiler-tests`.
 //!
 //! [`random_module`] makes valid modules out of nothing but a seed, for property tests.
 //!
@@ -25,5 +26,6 @@ mod filetest;
 mod kinds;
 mod random;
 
-pub use filetest::{FileTest, Registry, Summary, run_folder};
+pub use filetest::{FileTest, Kind, Summary, check_kind, folder, run_kind, unclaimed};
+pub use kinds::{KINDS, Run, literal, module, runs};
 pub use random::{Options, Random, random_inputs, random_module};

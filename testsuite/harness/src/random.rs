@@ -2,6 +2,7 @@
 
 use drupe_ir::{AttrValue, DType, Dim, Module, Op, Origin, SymbolRange, TensorData, Type, ValueId, ops};
 use indexmap::IndexMap;
+use std::sync::Arc;
 
 /// Numbers from a seed (SplitMix64).
 #[derive(Clone, Debug)]
@@ -207,11 +208,26 @@ fn attributes(name: &str, ty: &Type, random: &mut Random, options: &Options) -> 
 /// Made-up inputs for `module`: every symbol has one value, from its range and below 5 where that allows.
 pub fn random_inputs(module: &Module, seed: u64) -> IndexMap<String, TensorData> {
     let mut random = Random::new(seed);
+    let symbols = symbols_of(module, &mut random);
+    inputs_of(module, &symbols, &mut random)
+}
+
+/// Small values for the symbols of `module`.
+pub(crate) fn symbols_of(module: &Module, random: &mut Random) -> IndexMap<Arc<str>, i64> {
     let mut symbols = IndexMap::new();
     for (name, range) in &module.symbols {
         let high = range.max.min(range.min.saturating_add(3));
         symbols.insert(name.clone(), random.between(range.min.min(high) as i64, high as i64));
     }
+    symbols
+}
+
+/// Made-up inputs for `module` with these values of its symbols.
+pub(crate) fn inputs_of(
+    module: &Module,
+    symbols: &IndexMap<Arc<str>, i64>,
+    random: &mut Random,
+) -> IndexMap<String, TensorData> {
     let mut inputs = IndexMap::new();
     for node in &module.graph.nodes {
         if let Op::Input(ops::Input { name, dtype, shape }) = &node.op {

@@ -28,6 +28,9 @@ class Model:
     inputs: Callable[[], dict]
     build: Callable[[str, str], None] | None = None  # (source, target); plain copy if absent
     extras: dict = field(default_factory=dict)  # file beside the model -> file in the package
+    # Shapes of inputs, where the model's own symbols do not settle every shape; None if no length may be a symbol.
+    symbolic: dict | None = field(default_factory=dict)
+    batch: Callable[[dict], dict] = sample.three_items  # from the inputs to those of a batch of three
 
     @property
     def path(self):
@@ -63,6 +66,23 @@ def silero_inputs():
     return {"input": sound, "sr": np.array(16000, np.int64), "state": state}
 
 
+def silero_batch(inputs):
+    import numpy as np
+
+    # The sample's state is zeros, which are the same in every item.
+    state = np.sin(np.arange(256, dtype=np.float32)).reshape(2, 1, 128)
+    items = sample.three_items({**inputs, "state": state}, {"state": 1})
+    items["state"][:, :1] = inputs["state"]
+    return items
+
+
+def magika_batch(inputs):
+    import numpy as np
+
+    others = [sample.file_bytes(content) for content in (sample.WEB_PAGE, sample.RECORDS)]
+    return {"bytes": np.concatenate([inputs["bytes"], *others])}
+
+
 def minilm_inputs():
     return sample.token_inputs(sample.SENTENCES, os.path.join(MODELS, "minilm_l6.vocab.txt"))
 
@@ -86,6 +106,7 @@ TRAINED = [
         "Apache-2.0",
         "BGR, sides to multiples of 32, (x / 255 - 0.5) / 0.5",
         lambda: {"x": sample.text_detector_image(sample.photograph("page"), sample.SYMMETRIC)},
+        symbolic={"x": "batch,3,32*H,32*W"},
     ),
     Model(
         "ppocr6_rec",
@@ -104,6 +125,7 @@ TRAINED = [
         "none stated by the package (PaddleOCR itself: Apache-2.0)",
         "BGR, sides to multiples of 32, ImageNet mean and deviation",
         lambda: {"x": sample.text_detector_image(sample.photograph("page"), sample.IMAGENET)},
+        symbolic={"x": "batch,3,32*H,32*W"},
     ),
     Model(
         "ppocr4_rec",
@@ -131,6 +153,7 @@ TRAINED = [
         "MIT by the package, AGPL-3.0 by the file: tests only",
         "RGB, padded to a square at the right and the bottom, 320 x 320, x / 255",
         lambda: {"images": sample.detector_image("astronaut", 320)},
+        symbolic={"images": "batch,3,32*H,32*W"},
     ),
     Model(
         "silero_vad",
@@ -140,6 +163,7 @@ TRAINED = [
         "MIT",
         "16 kHz mono: the last 64 samples of the chunk before, then 512 new ones; state starts as zeros",
         silero_inputs,
+        batch=silero_batch,
     ),
     Model(
         "silero_vad_sequence",
@@ -149,6 +173,7 @@ TRAINED = [
         "MIT",
         "16 kHz mono: one row a chunk, 64 samples of the chunk before and 512 new ones; h and c start as zeros",
         silero_sequence,
+        symbolic=None,  # the steps of a recurrence are unrolled
     ),
     Model(
         "minilm_l6",
@@ -171,9 +196,7 @@ TRAINED = [
         "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec",
         "Apache-2.0",
         "22.05 kHz mono in -1..1, windows of 43844 samples",
-        lambda: {
-            "serving_default_input_2:0": sample.harmonic_sound([220.0, 277.2, 329.6], 43844, 22050)[None, :, None]
-        },
+        lambda: {"serving_default_input_2:0": sample.recording([220.0, 277.2, 329.6], 43844, 22050)[None, :, None]},
     ),
     Model(
         "magika",
@@ -183,6 +206,7 @@ TRAINED = [
         "Apache-2.0",
         "the file's first and last 1024 bytes, white space stripped, 256 as padding",
         lambda: {"bytes": sample.file_bytes()},
+        batch=magika_batch,
     ),
 ]
 
@@ -214,3 +238,16 @@ def known_inputs(name):
     if name in ZOO:
         return {"input": sample.classifier_image("chelsea", ZOO[name], sample.IMAGENET)}
     return None
+
+
+def symbolic_shapes(name):
+    """`Model.symbolic` of the table's model `name`."""
+    return next((model.symbolic for model in TRAINED if model.name == name), {})
+
+
+def batch_of_three(name):
+    """The inputs of three different items for the table's model `name`, or None if it takes one only."""
+    if symbolic_shapes(name) is None:
+        return None
+    batch = next((model.batch for model in TRAINED if model.name == name), sample.three_items)
+    return batch(known_inputs(name))

@@ -10,6 +10,9 @@ OUT/intermediates.npz with every named tensor of the main graph. With --table ea
 folder OUT/NAME. --format npy writes folders of .npy files with an index instead:
 OUT/inputs/0.npy ..., and OUT/tensors.json says which name has which file, dtype and shape.
 
+--table adds what a batch of three gives (batch3_inputs, batch3_outputs), and to tensors.json
+"symbolic": the shapes with which such a model can be compiled for every batch, null if it cannot.
+
 Inputs come from the table; for a model that it does not know, from seeded noise, symbolic
 dimensions being 1 unless --dim says otherwise. One thread, so that runs repeat bit by bit.
 """
@@ -24,7 +27,7 @@ import onnx
 import onnxruntime
 
 import sample_inputs
-from model_table import TRAINED, ZOO, known_inputs
+from model_table import MODELS, TRAINED, ZOO, batch_of_three, known_inputs, symbolic_shapes
 
 DTYPES = {
     "tensor(float)": np.float32,
@@ -94,7 +97,18 @@ def run(path, given=(), dims=(), all_tensors=False):
     return inputs, outputs, intermediates
 
 
-def write(folder, groups, file_format):
+def run_batch(path, name):
+    """The groups of tensors of the table's model `name` for a batch of three; none if it takes one item only."""
+    inputs = batch_of_three(name)
+    if inputs is None:
+        return {}
+    session = session_of(path, False)
+    names = [value.name for value in session.get_outputs()]
+    return {"batch3_inputs": inputs, "batch3_outputs": dict(zip(names, session.run(names, inputs)))}
+
+
+def write(folder, groups, file_format, **facts):
+    """The groups as files; `facts` go into tensors.json."""
     os.makedirs(folder, exist_ok=True)
     index = {}
     for group, arrays in groups.items():
@@ -109,7 +123,14 @@ def write(folder, groups, file_format):
             index[group].append({"name": name, "file": file, "dtype": str(array.dtype), "shape": list(array.shape)})
     if index:
         with open(os.path.join(folder, "tensors.json"), "w") as file:
-            json.dump(index, file, indent=1)
+            json.dump(index | facts, file, indent=1)
+
+
+def least_distance(batch):
+    """How far the two nearest of three items are apart, relative to the range."""
+    items = np.split(np.float64(batch), 3, next(axis for axis, extent in enumerate(batch.shape) if extent == 3))
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    return min(np.abs(items[one] - items[other]).max() for one, other in pairs) / np.abs(batch).max()
 
 
 def describe(arrays):
@@ -137,8 +158,6 @@ def main():
         parser.error("give one model or --table")
     dims = {name: int(size) for name, size in arguments.dim}
     if arguments.table:
-        from model_table import MODELS
-
         names = [model.name for model in TRAINED] + list(ZOO)
         paths = [os.path.join(MODELS, f"{name}.onnx") for name in names]
         jobs = [(path, os.path.join(arguments.out, name)) for name, path in zip(names, paths) if os.path.exists(path)]
@@ -149,11 +168,21 @@ def main():
         groups = {"inputs": inputs, "outputs": outputs}
         if arguments.all_tensors:
             groups["intermediates"] = intermediates
-        write(folder, groups, arguments.format)
+        facts = {}
+        if arguments.table:
+            name = os.path.basename(folder)
+            groups |= run_batch(path, name)
+            facts["symbolic"] = symbolic_shapes(name)
+        write(folder, groups, arguments.format, **facts)
         print(f"{path}: {describe(inputs)} -> {describe(outputs)}")
         for name, array in outputs.items():
             if array.dtype.kind == "f" and (not np.isfinite(array).all() or (array.size > 1 and array.std() < 1e-6)):
                 print(f"  warning: {name} is degenerate (standard deviation {array.std():.2g})", file=sys.stderr)
+        # Items that are alike would hide that one is taken for another.
+        for name, array in groups.get("batch3_outputs", {}).items():
+            apart = least_distance(array)
+            if apart < 5e-3:
+                print(f"  warning: items of {name} are only {apart:.1e} of its range apart", file=sys.stderr)
 
 
 if __name__ == "__main__":

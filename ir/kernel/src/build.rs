@@ -277,6 +277,11 @@ impl KernelBuilder {
         self.push(Inst::Store { place, offset, value });
     }
 
+    /// Asks for the cache line of the element at `offset`.
+    pub fn prefetch(&mut self, place: Place, offset: Value) {
+        self.push(Inst::Prefetch { place, offset });
+    }
+
     /// A loop; `body` gets the loop variable and the carried values and gives the next ones. A loop that
     /// runs exactly once is not a loop.
     pub fn for_loop(

@@ -149,6 +149,9 @@ pub enum Inst {
     Load { out: Value, place: Place, offset: Value },
     /// Stores the lanes of `value` to consecutive elements from `offset`.
     Store { place: Place, offset: Value, value: Value },
+    /// Asks for the cache line of an element that will be read; `offset` may be out of bounds. A backend may
+    /// leave it out.
+    Prefetch { place: Place, offset: Value },
     /// A counted loop; see [`Loop`].
     For(Box<Loop>),
     /// Runs one of two blocks; the results are what it yields.

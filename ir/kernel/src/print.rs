@@ -141,6 +141,10 @@ impl Printer<'_, '_> {
                 let text = format!("store {}, {}", self.place(*place, *offset), name(value));
                 return self.line(&text);
             }
+            Inst::Prefetch { place, offset } => {
+                let text = format!("prefetch {}", self.place(*place, *offset));
+                return self.line(&text);
+            }
             Inst::For(inner) => return self.for_loop(inner),
             Inst::If { results, condition, then, otherwise } => {
                 return self.branch(results, *condition, then, otherwise);

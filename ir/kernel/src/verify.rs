@@ -122,11 +122,14 @@ impl Verifier<'_> {
             }
             Inst::Store { place, offset, value } => {
                 let ty = self.operand(*value)?;
-                return self.access(*place, *offset, ty, true);
+                let dtype = self.access(*place, *offset, true)?;
+                return ensure(dtype == ty.dtype, || format!("a store of {ty} to elements of {dtype}"));
             }
+            Inst::Prefetch { place, offset } => return self.access(*place, *offset, false).map(|_| ()),
             Inst::Load { out, place, offset } => {
                 let ty = self.declared(*out)?;
-                self.access(*place, *offset, ty, false)?;
+                let dtype = self.access(*place, *offset, false)?;
+                ensure(dtype == ty.dtype, || format!("a load of {ty} from elements of {dtype}"))?;
                 (out, ty)
             }
             Inst::Float { out, .. } => {
@@ -202,9 +205,10 @@ impl Verifier<'_> {
     }
 
     /// A load or store of `ty`.
-    fn access(&self, place: Place, offset: Value, ty: Type, writes: bool) -> Checked {
+    /// Whether `place` may be read or written at `offset`, and what its elements are.
+    fn access(&self, place: Place, offset: Value, writes: bool) -> Checked<DType> {
         self.expect(offset, INDEX)?;
-        let dtype = match place {
+        Ok(match place {
             Place::Buffer(number) => {
                 let buffer = self.kernel.buffers.get(number).ok_or_else(|| format!("there is no buffer {number}"))?;
                 let allowed = if writes { Access::Read } else { Access::Write };
@@ -215,8 +219,7 @@ impl Verifier<'_> {
             Place::Local(number) => {
                 self.kernel.locals.get(number).ok_or_else(|| format!("there is no local array {number}"))?.dtype
             }
-        };
-        ensure(dtype == ty.dtype, || format!("an access of {ty} to elements of {dtype}"))
+        })
     }
 
     fn for_loop(&mut self, inner: &Loop) -> Checked {

@@ -164,6 +164,13 @@ impl Cases {
             let middle = b.int(lanes / 2);
             b.load(local, middle, ty)
         });
+        self.add(&format!("prefetch_{ty}"), &[ty], false, |b, x| {
+            for offset in [0, 1 << 40, -1] {
+                let offset = b.int(offset);
+                b.prefetch(Place::Buffer(0), offset);
+            }
+            x[0]
+        });
         self.add(&format!("compared_loop_{ty}"), &[ty, ty], false, |b, x| {
             let (zero, three) = (b.int(0), b.int(3));
             let start = b.binary(BinaryOp::Eq, x[0], x[1]);

@@ -98,6 +98,8 @@ impl Translator<'_> {
                 self.store(*place, *offset, *value);
                 return Ok(());
             }
+            // Cranelift has no such instruction.
+            Inst::Prefetch { .. } => return Ok(()),
             Inst::Float { out, value } => (out, self.float_constant(self.kernel.ty(*out), *value)),
             Inst::Int { out, value } => {
                 self.known[out.0 as usize] = Some(*value);

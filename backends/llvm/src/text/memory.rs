@@ -24,17 +24,33 @@ impl Writer<'_> {
         ));
     }
 
+    /// For a read, into all levels of the cache.
+    pub(super) fn prefetch(&mut self, place: Place, offset: Value) {
+        let address = self.element(place, offset, self.dtype(place), "");
+        self.line(format_args!(
+            "\"llvm.intr.prefetch\"({address}) <{{cache = 1 : i32, hint = 3 : i32, rw = 0 : i32}}> : (!llvm.ptr) -> ()"
+        ));
+    }
+
     /// The address of an element, and its alignment.
     fn address(&mut self, place: Place, offset: Value, dtype: DType) -> (Ssa, u32) {
+        (self.element(place, offset, dtype, "inbounds "), dtype.bits().max(8) / 8)
+    }
+
+    fn element(&mut self, place: Place, offset: Value, dtype: DType, bounds: &str) -> Ssa {
         let base = match place {
             Place::Buffer(number) => self.buffers[number],
             Place::Local(number) => self.locals[number],
         };
         let (offset, element) = (self.name(offset), memory_type(dtype));
-        let address = self.temp(format_args!(
-            "llvm.getelementptr inbounds {base}[{offset}] : (!llvm.ptr, i64) -> !llvm.ptr, {element}"
-        ));
-        (address, dtype.bits().max(8) / 8)
+        self.temp(format_args!("llvm.getelementptr {bounds}{base}[{offset}] : (!llvm.ptr, i64) -> !llvm.ptr, {element}"))
+    }
+
+    fn dtype(&self, place: Place) -> DType {
+        match place {
+            Place::Buffer(number) => self.kernel.buffers[number].dtype,
+            Place::Local(number) => self.kernel.locals[number].dtype,
+        }
     }
 }
 

@@ -207,6 +207,10 @@ impl<'a> Writer<'a> {
                 self.store(*place, *offset, *value);
                 return Ok(());
             }
+            Inst::Prefetch { place, offset } => {
+                self.prefetch(*place, *offset);
+                return Ok(());
+            }
             Inst::Float { out, value } => (out, self.float_constant(self.ty(*out), *value)),
             Inst::Int { out, value } => {
                 self.ints[out.0 as usize] = Some(*value);

@@ -132,6 +132,7 @@ impl Machine<'_> {
                 self.memory(*place, *offset, ty)?.copy_from_slice(&stored);
                 return Ok(());
             }
+            Inst::Prefetch { .. } => return Ok(()),
             Inst::For(inner) => return self.for_loop(inner),
             Inst::If { results, condition, then, otherwise } => {
                 let taken = if self.lanes(*condition)[0] != 0 { then } else { otherwise };

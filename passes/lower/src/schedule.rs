@@ -26,6 +26,10 @@ pub struct Schedule {
     pub unroll: i64,
     /// Whether items walk down the rows before they go on to the next columns.
     pub rows_inside: bool,
+    /// How many steps of the reduction before its use a packed operand is prefetched.
+    pub prefetch: Option<i64>,
+    /// The loop variables, the row's among them, that one item runs through whole.
+    pub within: Vec<usize>,
 }
 
 /// Elements of one item of an element-wise kernel.
@@ -44,6 +48,8 @@ pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
         chunk: None,
         unroll: 4,
         rows_inside: false,
+        prefetch: None,
+        within: Vec::new(),
     };
     let Some(column) = schedule.column else { return schedule };
     let column_var = Var::Index(column);
@@ -73,6 +79,9 @@ pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
     let shared_weights = nest
         .factors(fold)
         .is_some_and(|(a, b)| [a, b].iter().any(|side| !nest.dependencies(*side).contains(&column_var)));
+    // Where the columns' operand does not stay in the second-level cache, one stripe of it serves all rows.
+    let depth = Dim::product(&nest.body.folds[fold].space).as_const().unwrap_or(1024);
+    let streams = shared_weights && depth.saturating_mul(columns).saturating_mul(4) > target.cache.l2 as i64 / 2;
     let (mut best, mut best_cost) = ((1, 1), f64::INFINITY);
     for vectors in 1..=8i64 {
         let whole_panels = lanes * vectors % PANEL == 0 || vectors * lanes > columns;
@@ -96,10 +105,14 @@ pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
     if !has_row_folds {
         schedule.chunk = Some(schedule.vectors * lanes);
     }
-    // Where the columns' operand does not stay in the second-level cache, one stripe of it serves all rows.
-    let depth = Dim::product(&nest.body.folds[fold].space).as_const().unwrap_or(1024);
-    schedule.rows_inside =
-        shared_weights && depth.saturating_mul(columns).saturating_mul(4) > target.cache.l2 as i64 / 2;
+    schedule.rows_inside = streams;
+    if !streams {
+        return schedule;
+    }
+    schedule.prefetch = Some(PREFETCH);
+    if !has_row_folds && columns / (lanes * schedule.vectors) >= MANY_STRIPES {
+        schedule.within = still(nest, fold, column_var);
+    }
     schedule
 }
 
@@ -128,6 +141,19 @@ fn reused_row(nest: &Nest, fold: usize, column: usize) -> Option<usize> {
         still.contains(&Var::Index(column))
     };
     candidates.into_iter().find(|i| reuses(i) && useful(i))
+}
+
+/// Steps of a reduction between the prefetch of a packed operand and its use: some 200 cycles.
+const PREFETCH: i64 = 32;
+
+/// From how many stripes on each is one item: enough for threads of unequal speed.
+const MANY_STRIPES: i64 = 8;
+
+/// The loop variables along which the columns' operand of the fold does not move.
+fn still(nest: &Nest, fold: usize, column: Var) -> Vec<usize> {
+    let sides = nest.factors(fold).map(|(a, b)| [nest.dependencies(a), nest.dependencies(b)]);
+    let Some(side) = sides.into_iter().flatten().find(|side| side.contains(&column)) else { return Vec::new() };
+    (0..nest.extents.len()).filter(|i| !side.contains(&Var::Index(*i)) && !nest.extents[*i].is(1)).collect()
 }
 
 /// Cycles of one reduction step over all rows and columns: the busier of the multiply-add and the load units,

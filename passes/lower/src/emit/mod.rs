@@ -178,13 +178,14 @@ impl Emitter<'_> {
         let chunks =
             schedule.chunk.map_or(Dim::from(1), |chunk| self.extent(schedule.column).ceil_div(&Dim::from(chunk)));
         // From the outermost to the innermost: the variable, its extent in items, elements of an item.
+        let within = |variable: &Option<usize>| variable.is_some_and(|variable| schedule.within.contains(&variable));
         let tiled = |variable: &usize| Some(*variable) != schedule.row && Some(*variable) != schedule.column;
         let outer = (0..self.nest.extents.len()).filter(tiled).map(|i| (Some(i), self.nest.extents[i].clone(), 1));
         let mut digits: Vec<(Option<usize>, Dim, i64)> = outer.collect();
         digits.push((schedule.row, row_tiles, schedule.rows));
         let at = if schedule.rows_inside { 0 } else { digits.len() };
         digits.insert(at, (schedule.column, chunks, schedule.chunk.unwrap_or(1)));
-        digits.retain(|(_, extent, _)| !extent.is(1));
+        digits.retain(|(variable, extent, _)| !extent.is(1) && !within(variable));
         let zero = self.b.int(0);
         for variable in 0..self.nest.extents.len() {
             self.bases.insert(Var::Index(variable), zero);
@@ -213,7 +214,19 @@ impl Emitter<'_> {
                 let value = this.binary(BinaryOp::Mul, at, size);
                 this.bases.insert(Var::Index(variable.expect("digits without a variable have extent 1")), value);
             }
-            this.rows();
+            this.within(&schedule.within);
+            Vec::new()
+        });
+    }
+
+    /// The loops within an item.
+    fn within(&mut self, variables: &[usize]) {
+        let Some((variable, rest)) = variables.split_first() else { return self.rows() };
+        let step = if Some(*variable) == self.schedule.row { self.schedule.rows } else { 1 };
+        let (zero, extent) = (self.b.int(0), self.dim(&self.nest.extents[*variable].clone()));
+        self.for_each(zero, extent, step, Vec::new(), |this, at, _| {
+            this.bases.insert(Var::Index(*variable), at);
+            this.within(rest);
             Vec::new()
         });
     }

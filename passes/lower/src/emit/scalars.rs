@@ -187,6 +187,10 @@ impl Emitter<'_> {
         }
         let at = self.moved(base, &offset);
         let ty = Type::vector(nest.body.dtype(id), lanes);
+        if let (Some(distance), Address::Panels { .. }) = (self.schedule.prefetch, address) {
+            let ahead = self.moved(at, &Dim::from(distance * PANEL));
+            self.b.prefetch(Place::Buffer(*operand), ahead);
+        }
         let value = match lanes == 1 || stride.is(1) {
             true => self.b.load(Place::Buffer(*operand), at, ty),
             false => self.gather(*operand, at, &stride, ty),

@@ -133,9 +133,12 @@ pub const RULES: &[Rule] = &[
     ),
     rule(
         "mul-reciprocal",
-        "x * (1 / y) = x / y",
+        "x * (1 / y) = x / y, floats",
         pattern!(Mul(x, Div(1.0, y))),
-        |_, m| Some(binary(ops::Div {}, m.get("x"), m.get("y"))),
+        |view, m| {
+            let float = view.ty(m.get("x")).dtype.is_float();
+            float.then(|| binary(ops::Div {}, m.get("x"), m.get("y")))
+        },
         |e| {
             let (x, one, y) = (e.input(&[2, 3]), e.number(1.0), e.input(&[3]));
             let reciprocal = e.add(ops::Div {}, &[one, y]);

@@ -229,8 +229,12 @@ impl<'a> Builder<'a> {
                 && signature.operands[*operand].bits() == result_dtype.bits()
         };
         self.overwritable.push((0..operands.len()).filter(same_element).collect());
-        let touched: BTreeSet<BufferId> = args.iter().map(|arg| arg.buffer).collect();
-        let bytes = touched.iter().fold(Dim::from(0), |sum, buffer| &sum + &self.places.buffers[buffer.0].bytes);
+        let written = size_of(result_dtype, &Dim::product(&nest.extents));
+        let operands = signature.operands.iter().zip(&args).enumerate();
+        let bytes = operands.fold(written, |sum, (operand, (dtype, arg))| {
+            let read = size_of(*dtype, &elements_read(&nest, operand));
+            &sum + &read.smaller(&self.places.buffers[arg.buffer.0].bytes)
+        });
         let dims = dims.into_iter().collect();
         self.steps.push(Step { work: Work::Kernel(id), args, dims, tasks: share, origin, result, flops, bytes });
     }
@@ -372,6 +376,28 @@ fn operations(nest: &Nest) -> Dim {
         let points = Dim::product(vars.iter().filter_map(index));
         &sum + &(&(&points * &Dim::product(&fold.space)) * &Dim::from(2))
     })
+}
+
+/// Bytes of so many elements.
+fn size_of(dtype: DType, elements: &Dim) -> Dim {
+    (elements * &Dim::from(i64::from(dtype.bits()))).ceil_div(&Dim::from(8))
+}
+
+/// How many elements of `operand` are read at most: one for each value of the variables of its widest read.
+fn elements_read(nest: &Nest, operand: usize) -> Dim {
+    let folds = nest.body.folds.iter().map(|fold| fold.space.as_slice()).chain([[].as_slice()]);
+    let spaces: Vec<&[Dim]> = folds.collect();
+    let reads = nest.reads.iter().filter(|(_, (read, _))| *read == operand);
+    let counts = reads.flat_map(|(load, _)| {
+        let vars = nest.dependencies(*load);
+        let extent = |space: &[Dim], var: &Var| match var {
+            Var::Index(variable) => nest.extents[*variable].clone(),
+            Var::Reduce(variable) => space.get(*variable).cloned().unwrap_or(Dim::from(1)),
+        };
+        let count = |space: &&[Dim]| Dim::product(&vars.iter().map(|var| extent(space, var)).collect::<Vec<_>>());
+        spaces.iter().map(count).collect::<Vec<_>>()
+    });
+    counts.fold(Dim::from(0), |most, count| most.larger(&count))
 }
 
 /// Leaves out operands that no read needs any more.

@@ -22,6 +22,8 @@
 //! println!("{}", b.finish());
 //! ```
 //!
+//! What is printed reads back as the same kernel ([`parse`]).
+//!
 //! Invariants (checked by [`Kernel::verify`]): every value is defined once, before its use, in an enclosing
 //! block; operand types agree; offsets are i64 scalars. Addresses are *proven in bounds by whoever builds the
 //! kernel*: backends emit no checks. This crate knows no backend, and of the tensor IR only the element types
@@ -30,11 +32,13 @@
 mod build;
 mod interpret;
 mod math;
+mod parse;
 mod print;
 mod verify;
 
 pub use build::{KernelBuilder, OpenLoop};
 pub use interpret::InterpretError;
+pub use parse::parse;
 pub use verify::KernelError;
 
 use drupe_ir::{BinaryOp, DType, FoldOp, UnaryOp};

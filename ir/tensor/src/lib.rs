@@ -34,6 +34,6 @@ pub use dim::{Atom, Dim, DimError, floor_div};
 pub use graph::{Graph, Module, Node, SymbolRange, ValueId};
 pub use ops::{AttrValue, Op, OpError};
 pub use origin::{Diagnostic, Origin};
-pub use parse::{Parsed, parse, parse_text};
+pub use parse::{Parsed, Scanner, parse, parse_text};
 pub use tensor::TensorData;
 pub use types::{DType, Float, Scale, Type};

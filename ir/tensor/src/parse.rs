@@ -11,7 +11,7 @@ mod scan;
 
 use crate::{AttrValue, Diagnostic, Module, Op, Origin, SymbolRange, TensorData, Type, ValueId, literal};
 use expression::{attr_value, list, ty, unsigned};
-use scan::Scanner;
+pub use scan::Scanner;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 

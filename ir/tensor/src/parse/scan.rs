@@ -2,7 +2,7 @@
 
 use crate::{Diagnostic, Origin};
 
-/// A text and a position in it.
+/// A text of one of the textual IRs, and a position in it.
 pub struct Scanner<'a> {
     text: &'a str,
     at: usize,

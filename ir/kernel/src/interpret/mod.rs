@@ -32,9 +32,21 @@ impl Kernel {
     /// Runs `tasks` on `buffers` (little-endian octets, in the order of the parameters), task by task. The kernel is
     /// verified.
     pub fn interpret(&self, buffers: &mut [Vec<u8>], dims: &[i64], tasks: Range<i64>) -> Result<(), InterpretError> {
+        self.interpret_from(buffers, &vec![0; buffers.len()], dims, tasks)
+    }
+
+    /// [`Kernel::interpret`], where the element 0 of each parameter is `starts` octets into its buffer: a kernel may
+    /// read the room before it.
+    pub fn interpret_from(
+        &self,
+        buffers: &mut [Vec<u8>],
+        starts: &[usize],
+        dims: &[i64],
+        tasks: Range<i64>,
+    ) -> Result<(), InterpretError> {
         let locals = self.locals.iter().map(|local| vec![0xAA; local.dtype.bytes_of(local.length as usize)]);
         let values = vec![Vec::new(); self.types.len()];
-        let mut machine = Machine { kernel: self, buffers, dims, locals: locals.collect(), values };
+        let mut machine = Machine { kernel: self, buffers, starts, dims, locals: locals.collect(), values };
         for task in tasks {
             machine.values[self.task.0 as usize] = vec![task as u64];
             machine.block(&self.body)?;
@@ -46,6 +58,7 @@ impl Kernel {
 struct Machine<'a> {
     kernel: &'a Kernel,
     buffers: &'a mut [Vec<u8>],
+    starts: &'a [usize],
     dims: &'a [i64],
     locals: Vec<Vec<u8>>,
     values: Vec<Lanes>,
@@ -148,13 +161,13 @@ impl Machine<'_> {
     /// The octets of the elements of type `ty` from `offset`.
     fn memory(&mut self, place: Place, offset: Value, ty: Type) -> Result<&mut [u8], InterpretError> {
         let offset = self.int(offset);
-        let memory = match place {
-            Place::Buffer(number) => &mut self.buffers[number],
-            Place::Local(number) => &mut self.locals[number],
+        let (memory, first) = match place {
+            Place::Buffer(number) => (&mut self.buffers[number], self.starts[number]),
+            Place::Local(number) => (&mut self.locals[number], 0),
         };
         let octets = memory.len();
         let size = ty.dtype.bytes_of(1);
-        let start = usize::try_from(offset).ok().and_then(|offset| offset.checked_mul(size));
+        let start = offset.checked_mul(size as i64).and_then(|octet| first.checked_add_signed(octet as isize));
         let end = start.and_then(|start| start.checked_add(size * usize::from(ty.lanes)));
         let range = start.zip(end).and_then(|(start, end)| memory.get_mut(start..end));
         range.ok_or(InterpretError::OutOfBounds { place, octets, offset })

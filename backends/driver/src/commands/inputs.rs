@@ -136,6 +136,7 @@ impl RandomArgs {
         let symbols = self.symbols(plan, &given, shapes)?;
         let mut values = Vec::new();
         evaluate(&plan.exprs, &symbols, &mut values).map_err(|(_, fault)| runtime_error(fault))?;
+        shapes.iter().try_for_each(|(name, dims)| check_shape(plan, &values, name, dims))?;
         for port in plan.inputs.iter() {
             let name = port.name.as_str();
             if given.iter().any(|(other, _)| other == name) {
@@ -184,6 +185,22 @@ impl RandomArgs {
         };
         Ok(plan.symbols.iter().enumerate().map(value).collect())
     }
+}
+
+/// Whether the input `name` can have the shape `dims`; `values` are those of the plan's expressions.
+fn check_shape(plan: &ArchivedPlan, values: &[i64], name: &str, dims: &[Dim]) -> Result<(), Diagnostic> {
+    let port = plan.inputs.iter().find(|port| port.name == name).ok_or_else(|| {
+        let names: Vec<&str> = plan.inputs.iter().map(|port| port.name.as_str()).collect();
+        Diagnostic::new("input", format!("the model has no input {name:?}; its inputs are {names:?}"))
+    })?;
+    let shape: Vec<i64> = port.shape.iter().map(|dim| values[dim.index()]).collect();
+    let fits = |(dim, extent): (&Dim, &i64)| dim.as_const().is_none_or(|dim| dim == *extent);
+    if dims.len() == shape.len() && dims.iter().zip(&shape).all(fits) {
+        return Ok(());
+    }
+    let asked: Vec<String> = dims.iter().map(Dim::to_string).collect();
+    Err(Diagnostic::new("input", format!("the input {name:?} has the shape {shape:?} and not [{}]", asked.join(", ")))
+        .help("an artifact's fixed shapes were chosen when it was compiled: compile the model for this shape"))
 }
 
 fn noise(dtype: DType, shape: &[usize], seed: u64) -> Result<Tensor, Diagnostic> {

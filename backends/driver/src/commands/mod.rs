@@ -3,6 +3,7 @@
 mod bench;
 mod compile;
 mod diff;
+mod figures;
 mod inputs;
 mod inspect;
 mod model;

@@ -1,44 +1,75 @@
 //! What this machine can do at most: measured with two kernels built like any other.
 
 use crate::commands::model::runtime_error;
-use drupe::{CompileOptions, Watch, stages};
+use drupe::{Backend, CompileOptions, stages};
 use drupe_ir::{BinaryOp, DType, Diagnostic, Dim, FoldOp, Origin, Type};
 use drupe_kernel::{Access, Kernel, KernelBuilder, Place, Type as Vector};
 use drupe_lower as lower;
 use drupe_runtime::{LoadOptions, Options, Program, Session, Tensor};
-use std::time::Instant;
 
 /// The limits of a number of threads on this machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peak {
     /// f32 operations a second, a multiply-add being two.
     pub flops: f64,
-    /// Bytes read from memory a second.
-    pub bytes: f64,
+    /// Bytes that all threads together read again and again, and how many they read a second: small data first,
+    /// which caches hold, the memory's rate last. The rates only fall.
+    pub reads: Vec<(f64, f64)>,
+}
+
+impl Peak {
+    /// Bytes a second at which data of `footprint` bytes can be read at most.
+    pub(crate) fn bytes(&self, footprint: f64) -> f64 {
+        let at_most = self.reads.iter().rev().find(|(bytes, _)| *bytes <= footprint);
+        at_most.or(self.reads.first()).map_or(f64::INFINITY, |(_, rate)| *rate)
+    }
+
+    /// Bytes a second from memory.
+    pub(crate) fn memory(&self) -> f64 {
+        self.bytes(f64::INFINITY)
+    }
 }
 
 /// Accumulators that are in flight at once: more than latency times issue width of any core.
 const ACCUMULATORS: i64 = 10;
 /// Multiply-adds of each accumulator.
 const ROUNDS: i64 = 1 << 19;
-/// Floats read: far more than any cache holds.
-const FLOATS: i64 = 1 << 26;
+/// The largest data read: far more than any core's cache holds.
+const LARGEST: i64 = 1 << 28;
+/// The smallest.
+const SMALLEST: i64 = 1 << 16;
+/// Bytes that a step reads at least: smaller data several times.
+const LEAST_READ: i64 = 1 << 26;
 /// Vectors added in one turn of the reading loop.
 const READS: i64 = 8;
+/// Runs, of which the best counts.
+const RUNS: usize = 12;
 
-/// Measures with `threads` threads and the code of `options`, by the best of several runs.
-pub(crate) fn measure(options: &CompileOptions, threads: usize) -> Result<Peak, Diagnostic> {
-    let mut target = drupe_target::Target::host();
-    target.levels.truncate(1);
-    let options = CompileOptions { target, watch: Watch::default(), ..options.clone() };
+/// Measures with `threads` threads and this build's best code for this machine.
+pub(crate) fn measure(threads: usize) -> Result<Peak, Diagnostic> {
+    let mut options = CompileOptions { backend: Backend::AVAILABLE[0], ..CompileOptions::default() };
+    options.target.levels.truncate(1);
     let lanes = stages::target(&options).best_level().lanes(32) as i64;
     let tasks = threads as i64;
-    let flops = 2 * lanes * ACCUMULATORS * ROUNDS * tasks;
-    let seconds = best_run(&options, multiply_adds(lanes as u16), lanes * (ACCUMULATORS + 2), lanes, tasks, threads)?;
-    let chunks = tasks * 8;
-    let chunk = FLOATS / chunks / (lanes * READS) * (lanes * READS);
-    let read_seconds = best_run(&options, reads(lanes as u16, chunk), FLOATS, lanes, chunks, threads)?;
-    Ok(Peak { flops: flops as f64 / seconds, bytes: (chunk * chunks * 4) as f64 / read_seconds })
+    let turn = tasks * lanes * 4 * READS;
+    let footprints = std::iter::successors(Some(SMALLEST), |bytes| Some(bytes * 4)).take_while(|it| *it <= LARGEST);
+    let footprints: Vec<i64> = footprints.map(|bytes| (bytes / turn).max(1) * turn).collect();
+    let repeats = |footprint: i64| (LEAST_READ / footprint).max(1);
+    let mut steps = vec![(0, Vec::new())];
+    steps.extend(footprints.iter().map(|bytes| (1, vec![bytes / 4 / tasks, repeats(*bytes)])));
+    let kernels = vec![multiply_adds(lanes as u16), reads(lanes as u16)];
+    let floats = footprints.iter().max().map_or(0, |bytes| bytes / 4).max(lanes * (ACCUMULATORS + 2));
+    let seconds = best_seconds(&options, program(kernels, &steps, floats, lanes, tasks), floats, threads)?;
+
+    let flops = (2 * lanes * ACCUMULATORS * ROUNDS * tasks) as f64 / seconds[0];
+    let rates = footprints.iter().zip(&seconds[1..]);
+    let mut reads: Vec<(f64, f64)> =
+        rates.map(|(bytes, seconds)| (*bytes as f64, (bytes * repeats(*bytes)) as f64 / seconds)).collect();
+    // What larger data reached, smaller could.
+    for index in (1..reads.len()).rev() {
+        reads[index - 1].1 = reads[index - 1].1.max(reads[index].1);
+    }
+    Ok(Peak { flops, reads })
 }
 
 /// `a = a * x + y` for independent accumulators in registers.
@@ -59,24 +90,25 @@ fn multiply_adds(lanes: u16) -> Kernel {
     store_sum(b, y, &sums, lanes)
 }
 
-/// Adds up `chunk` floats, a task at a time.
-fn reads(lanes: u16, chunk: i64) -> Kernel {
+/// Adds up a task's floats. Its numbers: how many a task has, and how often it adds them.
+fn reads(lanes: u16) -> Kernel {
     let mut b = KernelBuilder::new("reads");
     let (x, y) = (b.buffer("x", DType::F32, Access::Read), b.buffer("y", DType::F32, Access::Write));
     let vector = Vector::vector(DType::F32, lanes);
-    let (task, length) = (b.task(), b.int(chunk));
+    let (task, length, repeats) = (b.task(), b.dim(0), b.dim(1));
     let start = b.binary(BinaryOp::Mul, task, length);
-    let zero = b.number(vector, 0.0);
-    let (low, high) = (b.int(0), b.int(chunk));
-    let sums = b.for_loop(low, high, READS * i64::from(lanes), vec![zero; READS as usize], |b, index, carried| {
-        let at = b.binary(BinaryOp::Add, start, index);
-        let add = |(nth, sum): (usize, &drupe_kernel::Value)| {
-            let offset = b.int(nth as i64 * i64::from(lanes));
-            let at = b.binary(BinaryOp::Add, at, offset);
-            let value = b.load(Place::Buffer(x), at, vector);
-            b.binary(BinaryOp::Add, *sum, value)
-        };
-        carried.iter().enumerate().map(add).collect()
+    let (zero, low) = (b.number(vector, 0.0), b.int(0));
+    let sums = b.for_loop(low, repeats, 1, vec![zero; READS as usize], |b, _, carried| {
+        b.for_loop(low, length, READS * i64::from(lanes), carried.to_vec(), |b, index, carried| {
+            let at = b.binary(BinaryOp::Add, start, index);
+            let add = |(nth, sum): (usize, &drupe_kernel::Value)| {
+                let offset = b.int(nth as i64 * i64::from(lanes));
+                let at = b.binary(BinaryOp::Add, at, offset);
+                let value = b.load(Place::Buffer(x), at, vector);
+                b.binary(BinaryOp::Add, *sum, value)
+            };
+            carried.iter().enumerate().map(add).collect()
+        })
     });
     store_sum(b, y, &sums, lanes)
 }
@@ -90,31 +122,30 @@ fn store_sum(mut b: KernelBuilder, y: usize, sums: &[drupe_kernel::Value], lanes
     b.finish()
 }
 
-/// Seconds of the fastest run of `kernel`, which reads `input` floats and writes one in `stride` a task.
-fn best_run(
+/// The least seconds that each step of `program` took, whose input has `floats` elements.
+fn best_seconds(
     options: &CompileOptions,
-    kernel: Kernel,
-    input: i64,
-    stride: i64,
-    tasks: i64,
+    program: lower::Program,
+    floats: i64,
     threads: usize,
-) -> Result<f64, Diagnostic> {
-    let program = program(kernel, input, stride * tasks, tasks);
+) -> Result<Vec<f64>, Diagnostic> {
     let code = stages::emit(&program, options)?;
     let artifact = stages::write(&program, &code, options)?;
+    let mut best = vec![f64::INFINITY; program.steps.len()];
     let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(runtime_error)?;
     let mut session = Session::new(&program, Options { threads, ..Options::default() }).map_err(runtime_error)?;
-    let x = Tensor::from_slice(&[input as usize], &vec![0.5f32; input as usize]).map_err(runtime_error)?;
-    let mut best = f64::INFINITY;
-    for _ in 0..8 {
-        let start = Instant::now();
-        session.run_views(&[("x", x.view())]).map_err(runtime_error)?;
-        best = best.min(start.elapsed().as_secs_f64());
+    let x = Tensor::from_slice(&[floats as usize], &vec![0.5f32; floats as usize]).map_err(runtime_error)?;
+    for _ in 0..RUNS {
+        let mut observe = |step: drupe_runtime::StepReport| {
+            best[step.index] = best[step.index].min(step.elapsed.as_secs_f64());
+        };
+        session.run_observed(&[("x", x.view())], &mut observe).map_err(runtime_error)?;
     }
     Ok(best)
 }
 
-fn program(kernel: Kernel, input: i64, output: i64, tasks: i64) -> lower::Program {
+/// Steps that run a kernel on `tasks` tasks with some numbers; each task writes one float in `stride`.
+fn program(kernels: Vec<Kernel>, steps: &[(usize, Vec<i64>)], floats: i64, stride: i64, tasks: i64) -> lower::Program {
     let port = |name: &str, floats: i64, buffer| lower::Port {
         name: name.into(),
         ty: Type::new(DType::F32, [floats]),
@@ -123,22 +154,24 @@ fn program(kernel: Kernel, input: i64, output: i64, tasks: i64) -> lower::Progra
     let buffer =
         |name: &str, floats: i64, place| lower::Buffer { name: name.into(), bytes: Dim::from(4 * floats), place };
     let arg = |buffer, writes| lower::Arg { buffer: lower::BufferId(buffer), offset: Dim::from(0), writes };
+    let step = |(kernel, dims): &(usize, Vec<i64>)| lower::Step {
+        work: lower::Work::Kernel(lower::KernelId(*kernel)),
+        args: vec![arg(0, false), arg(1, true)],
+        dims: dims.iter().map(|dim| Dim::from(*dim)).collect(),
+        tasks: Dim::from(tasks),
+        origin: Origin::default(),
+        result: None,
+        flops: Dim::from(0),
+        bytes: Dim::from(0),
+    };
+    let variants = |kernel: Kernel| lower::KernelVariants { name: kernel.name.clone(), levels: vec![kernel] };
     lower::Program {
-        name: kernel.name.clone(),
+        name: "limits".into(),
         symbols: Default::default(),
-        inputs: vec![port("x", input, 0)],
-        outputs: vec![port("y", output, 1)],
-        buffers: vec![buffer("x", input, lower::Place::Input), buffer("y", output, lower::Place::Output)],
-        kernels: vec![lower::KernelVariants { name: kernel.name.clone(), levels: vec![kernel] }],
-        steps: vec![lower::Step {
-            work: lower::Work::Kernel(lower::KernelId(0)),
-            args: vec![arg(0, false), arg(1, true)],
-            dims: Vec::new(),
-            tasks: Dim::from(tasks),
-            origin: Origin::default(),
-            result: None,
-            flops: Dim::from(0),
-            bytes: Dim::from(0),
-        }],
+        inputs: vec![port("x", floats, 0)],
+        outputs: vec![port("y", stride * tasks, 1)],
+        buffers: vec![buffer("x", floats, lower::Place::Input), buffer("y", stride * tasks, lower::Place::Output)],
+        kernels: kernels.into_iter().map(variants).collect(),
+        steps: steps.iter().map(step).collect(),
     }
 }

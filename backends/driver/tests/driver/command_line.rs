@@ -190,6 +190,9 @@ fn symbols_are_told_by_inputs() {
     shop.ok(&bench("--dim", "B=3"));
     shop.ok(&bench("--shape", "x=5,12"));
     assert!(shop.fails(&bench("--dim", "Q=3")).contains("no symbol \"Q\""));
+    assert!(shop.fails(&bench("--shape", "x=5,13")).contains("not [5, 13]"));
+    assert!(shop.fails(&bench("--shape", "y=5,12")).contains("no input \"y\""));
+    assert_eq!(shop.drupe(&bench("--threads", "100000")).status.code(), Some(2));
     shop.write("odd.npy", &npy("(1, 6)", &[0.0; 6]));
     let error = shop.fails(&["run", "symbols.drupe", "--input", "odd.npy"]);
     assert!(error.contains("dimension 1 must be 4"), "{error}");

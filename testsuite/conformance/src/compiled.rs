@@ -14,6 +14,14 @@ pub fn compiled(
     let artifact = drupe::compile(module, &CompileOptions { backend, ..Default::default() })?;
     let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(failed)?;
     let mut session = Session::new(&program, Options { threads: 1, ..Default::default() }).map_err(failed)?;
+    run_session(&mut session, inputs)
+}
+
+/// Runs `session`, tensors being the compiler's.
+pub fn run_session(
+    session: &mut Session,
+    inputs: &IndexMap<String, TensorData>,
+) -> Result<IndexMap<String, TensorData>, Diagnostic> {
     let mut tensors = Vec::new();
     for (name, data) in inputs {
         let dtype = drupe_runtime::DType::from_name(data.dtype.name());

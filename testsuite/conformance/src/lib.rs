@@ -18,19 +18,15 @@
 //! Tests give everything as inputs, also what a compiler must know in advance, such as the shape of a reshape.
 //! A model that does not import as it is gets its short integer inputs as constants, and then has to import.
 //!
-//! `--models` does the same for whole models, against what ONNX Runtime makes of them.
-//!
 //! Invariants: a fault of one test, a panic included, is the failure of that test.
 
 mod case;
 mod compiled;
 mod list;
-mod models;
 
 pub use case::{Case, Failure, Stage, cases};
-pub use compiled::compiled;
+pub use compiled::{compiled, run_session};
 pub use list::{Changes, compare_with_list, read_list, write_list};
-pub use models::{ModelResult, models, run_model};
 
 use drupe_ir::{Diagnostic, Module, TensorData};
 use indexmap::IndexMap;

@@ -1,9 +1,7 @@
-//! `cargo run -p drupe-conformance -- [--models] [--failures] [--engine eval|llvm|cranelift] [PART OF A NAME]`
+//! `cargo run -p drupe-conformance -- [--failures] [--engine eval|llvm|cranelift] [PART OF A NAME]`
 
 use drupe::Backend;
-use drupe_conformance::{
-    Engine, Stage, compare_with_list, compiled, interpreter, models, read_list, run, run_model, write_list,
-};
+use drupe_conformance::{Engine, Stage, compare_with_list, compiled, interpreter, read_list, run, write_list};
 use drupe_ir::{Module, TensorData};
 use indexmap::IndexMap;
 use std::path::Path;
@@ -20,11 +18,10 @@ fn main() -> ExitCode {
 }
 
 fn conformance() -> Result<ExitCode, String> {
-    let (mut show_failures, mut whole_models, mut engine, mut part) = (false, false, "eval".to_string(), String::new());
+    let (mut show_failures, mut engine, mut part) = (false, "eval".to_string(), String::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--models" => whole_models = true,
             "--failures" => show_failures = true,
             "--engine" => engine = arguments.next().ok_or("--engine takes a name")?,
             option if option.starts_with('-') => return Err(format!("there is no option {option}")),
@@ -42,11 +39,7 @@ fn conformance() -> Result<ExitCode, String> {
         None => return Err(format!("there is no engine `{engine}`, only eval and the compiler's backends")),
     };
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here.join("../..");
-    if whole_models {
-        return Ok(run_models(&root, &part, engine));
-    }
-    let folder = root.join(".deps/onnx-node-tests");
+    let folder = here.join("../../.deps/onnx-node-tests");
     if !folder.exists() {
         println!("skipped: there are no node tests; `./x references` writes them");
         return Ok(ExitCode::SUCCESS);
@@ -81,29 +74,4 @@ fn conformance() -> Result<ExitCode, String> {
         println!("{name} is listed, but fails: {}: {}", failure.stage.name(), failure.why);
     }
     Ok(if changes.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn run_models(root: &Path, part: &str, engine: &Engine) -> ExitCode {
-    let names: Vec<String> = models(root).into_iter().filter(|name| name.contains(part)).collect();
-    if names.is_empty() {
-        println!("skipped: no model with references; `./x models` and `./x references` bring them");
-    }
-    let mut failures = 0;
-    for name in names {
-        match run_model(root, &name, engine) {
-            Ok(result) => {
-                let verdict = if result.passes() { "ok" } else { "FAILED" };
-                println!("{name}: {verdict}, {:.2} s", result.time.as_secs_f64());
-                failures += usize::from(!result.passes());
-                for (output, report) in result.outputs {
-                    println!("  {output}: {report}");
-                }
-            }
-            Err(why) => {
-                failures += 1;
-                println!("{name}: FAILED\n{why}");
-            }
-        }
-    }
-    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

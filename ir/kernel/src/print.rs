@@ -18,16 +18,62 @@ impl fmt::Display for Type {
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut printer = Printer { kernel: self, numbers: vec![None; self.types.len()], next: 0, depth: 1, out: f };
-        printer.kernel()
+        Printer { kernel: self, names: Names::new(self), depth: 1, out: f }.kernel()
     }
+}
+
+/// What values are called: numbers in the order of their definition.
+#[derive(Clone)]
+pub(crate) struct Names {
+    numbers: Vec<Option<u32>>,
+    next: u32,
+}
+
+impl Names {
+    /// Nothing is defined yet.
+    pub(crate) fn new(kernel: &Kernel) -> Names {
+        Names { numbers: vec![None; kernel.types.len()], next: 0 }
+    }
+
+    /// How many values are defined.
+    pub(crate) fn defined(&self) -> u32 {
+        self.next
+    }
+
+    /// The name of `value`, which is defined now.
+    pub(crate) fn define(&mut self, value: Value) -> String {
+        // A broken kernel prints too: a value without a type, or defined twice, gets a number all the same.
+        if let Some(number) = self.numbers.get_mut(value.0 as usize) {
+            *number = Some(self.next);
+        }
+        self.next += 1;
+        format!("%{}", self.next - 1)
+    }
+
+    /// The name of `value`.
+    pub(crate) fn name(&self, value: Value) -> String {
+        match self.numbers.get(value.0 as usize) {
+            Some(Some(number)) => format!("%{number}"),
+            Some(None) | None => format!("%undefined{}", value.0),
+        }
+    }
+}
+
+/// The first line of `inst` as it stands in the text of `kernel`, behind the definitions of the first `defined` values.
+pub(crate) fn line(kernel: &Kernel, names: &Names, defined: u32, inst: &Inst) -> String {
+    struct Line<'a>(&'a Kernel, Names, &'a Inst);
+    impl fmt::Display for Line<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Printer { kernel: self.0, names: self.1.clone(), depth: 0, out: f }.inst(self.2)
+        }
+    }
+    let text = Line(kernel, Names { next: defined, ..names.clone() }, inst).to_string();
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 struct Printer<'a, 'f> {
     kernel: &'a Kernel,
-    /// The number of each value that is defined.
-    numbers: Vec<Option<u32>>,
-    next: u32,
+    names: Names,
     depth: usize,
     out: &'a mut fmt::Formatter<'f>,
 }
@@ -74,19 +120,11 @@ impl Printer<'_, '_> {
     }
 
     fn define(&mut self, value: Value) -> String {
-        // A broken kernel prints too: a value without a type, or defined twice, gets a number all the same.
-        if let Some(number) = self.numbers.get_mut(value.0 as usize) {
-            *number = Some(self.next);
-        }
-        self.next += 1;
-        format!("%{}", self.next - 1)
+        self.names.define(value)
     }
 
     fn name(&self, value: Value) -> String {
-        match self.numbers.get(value.0 as usize) {
-            Some(Some(number)) => format!("%{number}"),
-            Some(None) | None => format!("%undefined{}", value.0),
-        }
+        self.names.name(value)
     }
 
     fn names(&self, values: &[Value]) -> String {

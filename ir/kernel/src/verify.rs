@@ -1,23 +1,28 @@
 //! Checks of a kernel's invariants.
 
+use crate::print::{Names, line};
 use crate::{Access, Block, Inst, Kernel, Loop, Place, Type, Value};
 use drupe_ir::{BinaryOp, DType, UnaryOp};
 
 /// What is wrong with a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("kernel {kernel}: {what}")]
+#[error("kernel {kernel}: {what}{}", place.as_ref().map_or(String::new(), |place| format!("\n  --> {place}")))]
 pub struct KernelError {
     /// The kernel's name.
     pub kernel: String,
-    /// What is wrong.
+    /// What is wrong; values are called as in the kernel's text.
     pub what: String,
+    /// The line of the kernel's text.
+    pub place: Option<String>,
 }
 
 impl Kernel {
     /// Checks the invariants of the crate's page, and that every operation exists for its operands' type.
     pub fn verify(&self) -> Result<(), KernelError> {
-        let mut verifier = Verifier { kernel: self, state: vec![State::Undefined; self.types.len()], open: Vec::new() };
-        verifier.kernel().map_err(|what| KernelError { kernel: self.name.clone(), what })
+        let state = vec![State::Undefined; self.types.len()];
+        let mut verifier = Verifier { kernel: self, names: Names::new(self), state, open: Vec::new() };
+        let error = |fault: Fault| KernelError { kernel: self.name.clone(), what: fault.what, place: fault.place };
+        verifier.kernel().map_err(error)
     }
 }
 
@@ -33,43 +38,58 @@ enum State {
 
 struct Verifier<'a> {
     kernel: &'a Kernel,
+    names: Names,
     state: Vec<State>,
     /// The values that each open block defines.
     open: Vec<Vec<Value>>,
 }
 
-type Checked<T = ()> = Result<T, String>;
+/// What is wrong, and in which line once that is known.
+struct Fault {
+    what: String,
+    place: Option<String>,
+}
+
+impl From<String> for Fault {
+    fn from(what: String) -> Fault {
+        Fault { what, place: None }
+    }
+}
+
+type Checked<T = ()> = Result<T, Fault>;
 
 const INDEX: Type = Type::scalar(DType::I64);
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
-    if holds { Ok(()) } else { Err(what()) }
+    if holds { Ok(()) } else { Err(what().into()) }
 }
 
 impl Verifier<'_> {
     fn kernel(&mut self) -> Checked {
-        for (number, ty) in self.kernel.types.iter().enumerate() {
-            ensure(!matches!(ty.dtype, DType::I4 | DType::U4), || format!("value {number} is of type {ty}"))?;
-            ensure(ty.lanes.is_power_of_two(), || format!("value {number} has {} lanes", ty.lanes))?;
-        }
         self.open.push(Vec::new());
         self.define(self.kernel.task, INDEX)?;
         self.block(&self.kernel.body)?;
-        ensure(self.kernel.body.yields.is_empty(), || "the body yields values".into())
+        ensure(self.kernel.body.yields.is_empty(), || "the body yields values, and nothing takes them".into())
     }
 
     fn define(&mut self, value: Value, ty: Type) -> Checked {
         let declared = self.declared(value)?;
-        ensure(declared == ty, || format!("value {} is declared {declared}, but is {ty}", value.0))?;
+        ensure(declared == ty, || format!("the result is {ty}, not {declared}"))?;
+        ensure(!matches!(ty.dtype, DType::I4 | DType::U4), || {
+            format!("no value is {ty}: load octets, and widen what they hold")
+        })?;
+        ensure(ty.lanes.is_power_of_two(), || format!("{ty} has {} lanes, which is no power of two", ty.lanes))?;
         let state = &mut self.state[value.0 as usize];
-        ensure(*state == State::Undefined, || format!("value {} is defined twice", value.0))?;
+        ensure(*state == State::Undefined, || format!("{} is defined twice", self.names.name(value)))?;
         *state = State::Visible;
+        self.names.define(value);
         self.open.last_mut().expect("a block is open").push(value);
         Ok(())
     }
 
     fn declared(&self, value: Value) -> Checked<Type> {
-        self.kernel.types.get(value.0 as usize).copied().ok_or_else(|| format!("value {} has no type", value.0))
+        let ty = self.kernel.types.get(value.0 as usize).copied();
+        ty.ok_or_else(|| format!("{} has no type", self.names.name(value)).into())
     }
 
     /// The type of an operand, which is visible.
@@ -77,18 +97,30 @@ impl Verifier<'_> {
         let ty = self.declared(value)?;
         match self.state[value.0 as usize] {
             State::Visible => Ok(ty),
-            State::Undefined => Err(format!("value {} is used before it is defined", value.0)),
-            State::OutOfScope => Err(format!("value {} is used outside of the block that defines it", value.0)),
+            State::Undefined => Err(format!("{} is used before it is defined", self.names.name(value)).into()),
+            State::OutOfScope => {
+                Err(format!("{} is used outside of the block that defines it", self.names.name(value)).into())
+            }
         }
     }
 
     fn expect(&self, value: Value, ty: Type) -> Checked {
         let found = self.operand(value)?;
-        ensure(found == ty, || format!("operand {} is {found}, not {ty}", value.0))
+        ensure(found == ty, || {
+            let splat = found == Type::scalar(ty.dtype);
+            let help = if splat { ": `splat` makes a vector of it" } else { "" };
+            format!("{} is {found}, not {ty}{help}", self.names.name(value))
+        })
     }
 
     fn block(&mut self, block: &Block) -> Checked {
-        block.insts.iter().try_for_each(|inst| self.inst(inst))?;
+        for inst in &block.insts {
+            let defined = self.names.defined();
+            self.inst(inst).map_err(|fault| {
+                let place = fault.place.unwrap_or_else(|| line(self.kernel, &self.names, defined, inst));
+                Fault { what: fault.what, place: Some(place) }
+            })?;
+        }
         block.yields.iter().try_for_each(|value| self.operand(*value).map(|_| ()))
     }
 
@@ -100,7 +132,7 @@ impl Verifier<'_> {
         }
         self.block(block)?;
         ensure(block.yields.len() == results.len(), || {
-            format!("a block yields {} values for {} results", block.yields.len(), results.len())
+            format!("a block yields {} values, and {} are taken", block.yields.len(), results.len())
         })?;
         for (value, result) in block.yields.iter().zip(results) {
             self.expect(*value, self.declared(*result)?)?;
@@ -148,7 +180,9 @@ impl Verifier<'_> {
                 (out, ty)
             }
             Inst::Dim { out, index } => {
-                ensure(*index < self.kernel.dims, || format!("dimension {index} of {}", self.kernel.dims))?;
+                ensure(*index < self.kernel.dims, || {
+                    format!("there is no dimension {index}: the kernel takes {} of them", self.kernel.dims)
+                })?;
                 (out, INDEX)
             }
             Inst::Unary { out, op, a } => (out, unary(*op, self.operand(*a)?)?),
@@ -159,7 +193,7 @@ impl Verifier<'_> {
             }
             Inst::Fma { out, a, b, c } => {
                 let ty = self.operand(*a)?;
-                ensure(ty.dtype != DType::Bool, || "fma of bools".into())?;
+                ensure(ty.dtype != DType::Bool, || "there is no fma of bool".into())?;
                 self.expect(*b, ty)?;
                 self.expect(*c, ty)?;
                 (out, ty)
@@ -172,48 +206,52 @@ impl Verifier<'_> {
             }
             Inst::Cast { out, a } => {
                 let (from, ty) = (self.operand(*a)?, self.declared(*out)?);
-                ensure(from.lanes == ty.lanes, || format!("a conversion of {from} to {ty}"))?;
+                ensure(from.lanes == ty.lanes, || format!("a conversion keeps the number of lanes: {from} to {ty}"))?;
                 (out, ty)
             }
             Inst::Bitcast { out, a } => {
                 let (from, ty) = (self.operand(*a)?, self.declared(*out)?);
                 let bits = |ty: Type| ty.dtype.bits() * u32::from(ty.lanes);
                 let bools = from.dtype == DType::Bool || ty.dtype == DType::Bool;
-                ensure(bits(from) == bits(ty) && !bools, || format!("a bitcast of {from} to {ty}"))?;
+                ensure(!bools, || format!("a bool has no bits to take: {from} to {ty}"))?;
+                ensure(bits(from) == bits(ty), || format!("{from} has {} bits, {ty} has {}", bits(from), bits(ty)))?;
                 (out, ty)
             }
             Inst::Splat { out, a } => {
                 let (from, ty) = (self.operand(*a)?, self.declared(*out)?);
-                ensure(from == Type::scalar(ty.dtype), || format!("a splat of {from} to {ty}"))?;
+                ensure(from == Type::scalar(ty.dtype), || format!("a splat takes a scalar {}, not {from}", ty.dtype))?;
                 (out, ty)
             }
             Inst::Extract { out, a, lane } => {
                 let from = self.operand(*a)?;
-                ensure(*lane < from.lanes, || format!("lane {lane} of {from}"))?;
+                ensure(*lane < from.lanes, || format!("{from} has no lane {lane}, the first is 0"))?;
                 (out, Type::scalar(from.dtype))
             }
             Inst::Reduce { out, a, .. } => (out, Type::scalar(self.operand(*a)?.dtype)),
             Inst::Shuffle { out, a, b, lanes } => {
                 let from = self.operand(*a)?;
                 self.expect(*b, from)?;
-                let bad = lanes.iter().find(|lane| **lane >= 2 * from.lanes);
-                ensure(bad.is_none(), || format!("a shuffle takes lane {} of two {from}", bad.unwrap_or(&0)))?;
+                let most = 2 * u32::from(from.lanes);
+                if let Some(lane) = lanes.iter().find(|lane| u32::from(**lane) >= most) {
+                    return Err(format!("two {from} have no lane {lane}: {most} lanes, the first is 0").into());
+                }
                 (out, Type { lanes: lanes.len() as u16, ..from })
             }
         };
         self.define(*out, ty)
     }
 
-    /// A load or store of `ty`.
     /// Whether `place` may be read or written at `offset`, and what its elements are.
     fn access(&self, place: Place, offset: Value, writes: bool) -> Checked<DType> {
         self.expect(offset, INDEX)?;
         Ok(match place {
             Place::Buffer(number) => {
                 let buffer = self.kernel.buffers.get(number).ok_or_else(|| format!("there is no buffer {number}"))?;
-                let allowed = if writes { Access::Read } else { Access::Write };
-                let verb = if writes { "stores to" } else { "loads from" };
-                ensure(buffer.access != allowed, || format!("{verb} {}, which is {:?}", buffer.name, buffer.access))?;
+                let (not, verb, only) =
+                    if writes { (Access::Read, "stored to", "read") } else { (Access::Write, "loaded from", "write") };
+                ensure(buffer.access != not, || {
+                    format!("{} is {verb}, and is declared `{only}`: `read_write` allows both", buffer.name)
+                })?;
                 buffer.dtype
             }
             Place::Local(number) => {
@@ -225,7 +263,7 @@ impl Verifier<'_> {
     fn for_loop(&mut self, inner: &Loop) -> Checked {
         self.expect(inner.low, INDEX)?;
         self.expect(inner.high, INDEX)?;
-        ensure(inner.step >= 1, || format!("a loop's step is {}", inner.step))?;
+        ensure(inner.step >= 1, || format!("a loop's step is {}: 1 at least", inner.step))?;
         let counts = [inner.init.len(), inner.carried.len(), inner.results.len()];
         ensure(counts.iter().all(|count| *count == counts[0]), || {
             format!("a loop has {} initial values, {} carried ones and {} results", counts[0], counts[1], counts[2])
@@ -253,7 +291,7 @@ fn unary(op: UnaryOp, ty: Type) -> Checked<Type> {
         Floor | Ceil | Round | Sqrt | Exp | Log | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Asinh
         | Acosh | Atanh | Erf | IsNan | IsInf => ty.dtype.is_float(),
     };
-    ensure(exists, || format!("{} of {ty}", op.name()))?;
+    ensure(exists, || format!("there is no {} of {ty}", op.name()))?;
     Ok(if matches!(op, IsNan | IsInf) { ty.with_dtype(DType::Bool) } else { ty })
 }
 
@@ -266,6 +304,6 @@ fn binary(op: BinaryOp, ty: Type) -> Checked<Type> {
         And | Or | Xor => !ty.dtype.is_float(),
         Mul | Min | Max | Eq | Ne | Lt | Le | Gt | Ge => true,
     };
-    ensure(exists, || format!("{} of {ty}", op.name()))?;
+    ensure(exists, || format!("there is no {} of {ty}", op.name()))?;
     Ok(if op.is_comparison() { ty.with_dtype(DType::Bool) } else { ty })
 }

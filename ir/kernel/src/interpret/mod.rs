@@ -11,20 +11,22 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InterpretError {
     /// An access outside of its buffer or array: the kernel was built wrongly.
-    #[error("{place:?} of {octets} octets is accessed at element {offset}")]
+    #[error("{ty} at element {offset} of {place} is out of bounds: {place} has {octets} octets from element 0 on")]
     OutOfBounds {
-        /// What is accessed.
-        place: Place,
-        /// Its size.
+        /// What is accessed, as the kernel's text calls it.
+        place: String,
+        /// Its size, from element 0 on.
         octets: usize,
         /// The first element.
         offset: i64,
+        /// How much is accessed.
+        ty: Type,
     },
     /// A function that no CPU has, which the builder should have expanded.
-    #[error("{} is no instruction", .0.name())]
+    #[error("{} is no instruction of a CPU: `KernelBuilder` makes it of others", .0.name())]
     Unary(UnaryOp),
     /// A power, or a remainder of floats, which the builder should have expanded.
-    #[error("{} is no instruction", .0.name())]
+    #[error("{} is no instruction of a CPU: `KernelBuilder` makes it of others", .0.name())]
     Binary(BinaryOp),
 }
 
@@ -165,12 +167,18 @@ impl Machine<'_> {
             Place::Buffer(number) => (&mut self.buffers[number], self.starts[number]),
             Place::Local(number) => (&mut self.locals[number], 0),
         };
-        let octets = memory.len();
+        let octets = memory.len().saturating_sub(first);
         let size = ty.dtype.bytes_of(1);
         let start = offset.checked_mul(size as i64).and_then(|octet| first.checked_add_signed(octet as isize));
         let end = start.and_then(|start| start.checked_add(size * usize::from(ty.lanes)));
         let range = start.zip(end).and_then(|(start, end)| memory.get_mut(start..end));
-        range.ok_or(InterpretError::OutOfBounds { place, octets, offset })
+        range.ok_or_else(|| {
+            let place = match place {
+                Place::Buffer(number) => self.kernel.buffers[number].name.clone(),
+                Place::Local(number) => format!("local{number}"),
+            };
+            InterpretError::OutOfBounds { place, octets, offset, ty }
+        })
     }
 
     fn for_loop(&mut self, inner: &Loop) -> Result<(), InterpretError> {

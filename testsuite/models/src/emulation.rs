@@ -36,9 +36,7 @@ pub struct Emulated {
 impl Emulator {
     /// An emulator of the processor that `qemu-aarch64 -cpu help` lists as `cpu`.
     pub fn new(cpu: &str) -> Result<Emulator, Diagnostic> {
-        let path = root().join("target/emulation").join(std::process::id().to_string());
-        fs::create_dir_all(&path).map_err(failed)?;
-        let folder = Folder { path };
+        let folder = Folder::new().map_err(failed)?;
         let (source, harness) = (folder.path.join("harness.c"), folder.path.join("harness"));
         fs::write(&source, include_str!("emulation/harness.c")).map_err(failed)?;
         run(Command::new("aarch64-linux-gnu-gcc").args(["-O1", "-static", "-o"]).args([harness, source]))?;
@@ -50,7 +48,7 @@ impl Emulator {
         let names: Vec<String> = program.kernels.iter().map(|kernel| kernel.name.clone()).collect();
         let objects: Vec<&[u8]> = objects.iter().map(Vec::as_slice).collect();
         let image = drupe_link::link(&objects, &names).map_err(|error| Diagnostic::new("link", error))?;
-        let number = self.folder.number();
+        let number = self.folder.numbers.fetch_add(1, Ordering::Relaxed);
         Ok(Emulated { emulator: self.clone(), program, image, number })
     }
 }
@@ -80,17 +78,21 @@ impl Emulated {
     }
 }
 
-/// Files of this process, removed in the end.
+/// A folder of this process and emulator, removed in the end.
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
+    /// For the names of files.
+    numbers: AtomicUsize,
 }
 
 impl Folder {
-    /// A number that no other file has.
-    fn number(&self) -> usize {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed)
+    fn new() -> std::io::Result<Folder> {
+        static NUMBERS: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("{}-{}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed));
+        let path = root().join("target/emulation").join(name);
+        fs::create_dir_all(&path)?;
+        Ok(Folder { path, numbers: AtomicUsize::new(0) })
     }
 }
 

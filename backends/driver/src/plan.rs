@@ -93,7 +93,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// The buffers that anything uses, with their live ranges; appends the constants' bytes.
     fn buffers(&mut self, constants: &mut Vec<u8>) -> Result<Vec<plan::Buffer>, Diagnostic> {
-        let ranges = live_ranges(self.program);
+        let ranges = self.program.live_ranges();
         let mut seen: HashMap<&[u8], u64> = HashMap::new();
         let mut buffers = Vec::new();
         for (index, (buffer, range)) in self.program.buffers.iter().zip(ranges).enumerate() {
@@ -113,6 +113,7 @@ impl Planner<'_> {
             };
             self.kept[index] = Some(plan::BufferId(buffers.len() as u32));
             let size = self.exprs.dim(&buffer.bytes)?;
+            let (first_step, last_step) = (first_step as u32, last_step as u32);
             buffers.push(plan::Buffer { name: buffer.name.clone(), size, place, first_step, last_step });
         }
         Ok(buffers)
@@ -174,23 +175,6 @@ impl Planner<'_> {
     fn buffer(&self, buffer: BufferId) -> plan::BufferId {
         self.kept[buffer.0].expect("live_ranges covers every buffer that a port or step names")
     }
-}
-
-/// The first and last step of every buffer that a port or step names; outputs live to the end.
-fn live_ranges(program: &Program) -> Vec<Option<(u32, u32)>> {
-    let mut ranges: Vec<Option<(u32, u32)>> = vec![None; program.buffers.len()];
-    let mut touch = |buffer: BufferId, step: u32| {
-        let range = ranges[buffer.0].get_or_insert((step, step));
-        *range = (range.0.min(step), range.1.max(step));
-    };
-    for (index, step) in program.steps.iter().enumerate() {
-        let buffers = step.args.iter().map(|arg| arg.buffer).chain(step.result.iter().map(|port| port.buffer));
-        buffers.for_each(|buffer| touch(buffer, index as u32));
-    }
-    let end = program.steps.len().saturating_sub(1) as u32;
-    program.inputs.iter().for_each(|port| touch(port.buffer, 0));
-    program.outputs.iter().for_each(|port| touch(port.buffer, end));
-    ranges
 }
 
 /// Gives every arena buffer its offset if all sizes are numbers.

@@ -22,6 +22,7 @@ mod halo;
 mod nest;
 mod pack;
 mod place;
+mod print;
 mod program;
 mod schedule;
 mod steps;

@@ -24,6 +24,26 @@ pub struct Program {
     pub steps: Vec<Step>,
 }
 
+impl Program {
+    /// For every buffer the first and the last step that it is needed in, if a port or a step names it. Inputs are
+    /// there from the first step, outputs to the last.
+    pub fn live_ranges(&self) -> Vec<Option<(usize, usize)>> {
+        let mut ranges: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
+        let mut touch = |buffer: BufferId, step: usize| {
+            let range = ranges[buffer.0].get_or_insert((step, step));
+            *range = (range.0.min(step), range.1.max(step));
+        };
+        for (index, step) in self.steps.iter().enumerate() {
+            let buffers = step.args.iter().map(|arg| arg.buffer).chain(step.result.iter().map(|port| port.buffer));
+            buffers.for_each(|buffer| touch(buffer, index));
+        }
+        let end = self.steps.len().saturating_sub(1);
+        self.inputs.iter().for_each(|port| touch(port.buffer, 0));
+        self.outputs.iter().for_each(|port| touch(port.buffer, end));
+        ranges
+    }
+}
+
 /// A position in [`Program::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub usize);
@@ -93,7 +113,7 @@ pub struct Step {
     pub result: Option<Port>,
     /// Arithmetic operations, a multiply-add counted as two.
     pub flops: Dim,
-    /// Bytes read and written, each buffer once.
+    /// Bytes written, and of each operand those that are read, once.
     pub bytes: Dim,
 }
 

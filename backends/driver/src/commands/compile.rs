@@ -48,6 +48,8 @@ enum Emit {
     Asm,
     /// The tensor IR after rewriting
     Ir,
+    /// The lowered program: buffers, and the steps that run on them
+    Program,
     /// The kernel IR
     Kernels,
 }
@@ -69,6 +71,7 @@ impl Compile {
             Emit::Object => self.write_file("o", &form(stages::CodeForm::Object)?),
             Emit::Mlir => self.write_text(form(stages::CodeForm::Mlir)?),
             Emit::Asm => self.write_text(form(stages::CodeForm::Assembly)?),
+            Emit::Program => self.write_text(program.to_string().into_bytes()),
             Emit::Kernels => {
                 let level = self.level(&options)?;
                 let kernels = program.kernels.iter().map(|kernel| kernel.levels[level].to_string());

@@ -1,0 +1,100 @@
+//! Programs as text, for people and tests.
+//!
+//! ```text
+//! program @residual {
+//!   b0: 256 bytes, input "x" f32[1, 4, 4, 4]
+//!   b1: 576 bytes, constant "w.packed" f32[1, 36, 4]
+//!   b2: 576 bytes, arena, steps 0-2, "x.padded"
+//!   b3: 256 bytes, output "y" f32[1, 4, 4, 4]
+//!   0: drupe_map_0(b2+16), 4 flop, via zero-halo
+//!   ..
+//!   2: drupe_contract_2(b2, b1 -> b3), 4 tasks, 4672 flop, at "Conv_0"
+//! }
+//! ```
+//!
+//! A step's arguments are buffers, from a byte on; behind the arrow are those it writes. A step that works in place
+//! reads and writes one buffer.
+
+use crate::{Arg, Buffer, BufferId, Place, Port, Program, Step, Work};
+use drupe_ir::SymbolRange;
+use std::fmt;
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "program @{} {{", self.name)?;
+        for (name, SymbolRange { min, max }) in &self.symbols {
+            writeln!(f, "  dim {name} in {min}..={max}")?;
+        }
+        let ranges = self.live_ranges();
+        for (number, buffer) in self.buffers.iter().enumerate() {
+            writeln!(f, "  b{number}: {} bytes, {}", buffer.bytes, self.place(number, buffer, ranges[number]))?;
+        }
+        for (number, step) in self.steps.iter().enumerate() {
+            writeln!(f, "  {number}: {}", self.step(step))?;
+        }
+        f.write_str("}\n")
+    }
+}
+
+impl Program {
+    fn place(&self, number: usize, buffer: &Buffer, range: Option<(usize, usize)>) -> String {
+        let ports = |ports: &[Port]| {
+            let own = ports.iter().filter(|port| port.buffer == BufferId(number));
+            own.map(|port| format!("{:?} {}", port.name, port.ty)).collect::<Vec<_>>().join(", ")
+        };
+        let also = match ports(&self.outputs) {
+            none if none.is_empty() => none,
+            outputs => format!(", output {outputs}"),
+        };
+        match &buffer.place {
+            Place::Input => format!("input {}{also}", ports(&self.inputs)),
+            Place::Output => also[2..].to_owned(),
+            Place::Constant(data) => {
+                let shape: Vec<String> = data.shape.iter().map(usize::to_string).collect();
+                format!("constant {:?} {}[{}]{also}", buffer.name, data.dtype, shape.join(", "))
+            }
+            Place::Arena => {
+                let steps = match range {
+                    Some((first, last)) => format!("steps {first}-{last}"),
+                    None => "unused".into(),
+                };
+                format!("arena, {steps}, {:?}", buffer.name)
+            }
+        }
+    }
+
+    fn step(&self, step: &Step) -> String {
+        let work = match &step.work {
+            Work::Kernel(kernel) => self.kernels[kernel.0].name.clone(),
+            Work::Builtin { name, ints } => format!("{name} {ints:?} "),
+        };
+        let args = |writes: bool| {
+            let args = step.args.iter().filter(|arg| arg.writes == writes).map(arg);
+            args.collect::<Vec<_>>().join(", ")
+        };
+        let arrow = if step.args.iter().all(|arg| arg.writes) { "-> " } else { " -> " };
+        let mut text = format!("{work}({}{arrow}{})", args(false), args(true));
+        if !step.tasks.is(1) {
+            text += &format!(", {} tasks", step.tasks);
+        }
+        text += &format!(", {} flop", step.flops);
+        if let Some(result) = &step.result {
+            text += &format!(", leaves {:?}", result.name);
+        }
+        if let Some(node) = &step.origin.node {
+            text += &format!(", at {node:?}");
+        }
+        if let Some(pass) = step.origin.pass {
+            text += &format!(", via {pass}");
+        }
+        text
+    }
+}
+
+fn arg(arg: &Arg) -> String {
+    match arg.offset.as_const() {
+        Some(0) => format!("b{}", arg.buffer.0),
+        Some(offset) => format!("b{}+{offset}", arg.buffer.0),
+        None => format!("b{}+({})", arg.buffer.0, arg.offset),
+    }
+}

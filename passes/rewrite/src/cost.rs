@@ -17,6 +17,9 @@ const NODE: Cost = 100_000;
 /// What a view, and a node that is folded at compile time, costs: enough to prefer fewer.
 pub const FREE: Cost = 1;
 
+/// No node costs more: a quarter of an hour, so that sums of absurd sizes do not overflow.
+const MOST: f64 = 1e15;
+
 /// The roofline of a target, for the nominal extents of a module.
 #[derive(Clone, Debug)]
 pub struct CostModel {
@@ -72,7 +75,7 @@ impl CostModel {
         let bytes: f64 = operands.iter().map(read).sum::<f64>() + self.bytes(result);
         let flops = body.map_or(self.product(&result.shape), |body| self.flops(&body));
         let time = (bytes / self.bytes_per_picosecond).max(flops / self.flops_per_picosecond);
-        NODE + time as Cost
+        NODE + time.min(MOST) as Cost
     }
 
     /// The time that all nodes of `module` take that do not depend on constants only.

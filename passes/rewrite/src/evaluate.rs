@@ -39,7 +39,9 @@ pub fn is_static(op: &Op, result: &Type) -> bool {
     !source && result.static_shape().is_some() && op.attrs().iter().all(|(_, value)| is_known(value))
 }
 
-/// Octets of a value of static type.
+/// Octets of a value of static type; of absurd ones, the most there are.
 pub fn bytes_of(ty: &Type) -> Option<usize> {
-    ty.static_shape().map(|shape| ty.dtype.bytes_of(shape.iter().product()))
+    let elements = ty.static_shape()?.iter().try_fold(1usize, |product, extent| product.checked_mul(*extent));
+    let most = usize::MAX / ty.dtype.bits() as usize;
+    Some(elements.filter(|elements| *elements <= most).map_or(usize::MAX, |elements| ty.dtype.bytes_of(elements)))
 }

@@ -58,9 +58,13 @@ fn symbols(program: &Program) -> Result<Vec<plan::Symbol>, Diagnostic> {
         .collect();
     let used: BTreeSet<Arc<str>> = all_dims(program).flat_map(|dim| dim.symbols()).collect();
     if let Some(name) = used.iter().find(|name| !told.contains(*name)) {
-        return Err(Diagnostic::new("shape", format!("no dimension of an input tells the value of `{name}`")).help(
-            format!("one dimension of an input must be `{name}`, or `{name}` times and plus a number: `--shape`"),
-        ));
+        let error = Diagnostic::new("shape", format!("no dimension of an input tells the value of `{name}`"));
+        let uses = |step: &&Step| of_step(program, step).any(|dim| dim.symbols().contains(name));
+        let known = program.steps.iter().filter(|step| !step.origin.is_unknown()).find(uses);
+        return Err(known.map_or(error.clone(), |step| error.at(&step.origin)).help(format!(
+            "give an input a dimension that is `{name}`, or a multiple of it plus a number, by `--shape`; or give \
+             numbers for all of them"
+        )));
     }
     Ok((program.symbols.iter())
         .filter(|(name, _)| used.contains(*name))
@@ -74,13 +78,16 @@ fn symbols(program: &Program) -> Result<Vec<plan::Symbol>, Diagnostic> {
 }
 
 fn all_dims(program: &Program) -> impl Iterator<Item = &Dim> {
-    let ports = program.inputs.iter().chain(&program.outputs);
-    let of_ports = ports.chain(program.steps.iter().filter_map(|step| step.result.as_ref())).flat_map(|p| &p.ty.shape);
-    let of_steps = program.steps.iter().flat_map(|step| {
-        let offsets = step.args.iter().map(|arg| &arg.offset);
-        offsets.chain(&step.dims).chain([&step.tasks, &step.flops, &step.bytes])
-    });
-    of_ports.chain(program.buffers.iter().map(|buffer| &buffer.bytes)).chain(of_steps)
+    let ports = program.inputs.iter().chain(&program.outputs).flat_map(|port| &port.ty.shape);
+    let buffers = program.buffers.iter().map(|buffer| &buffer.bytes);
+    ports.chain(buffers).chain(program.steps.iter().flat_map(|step| of_step(program, step)))
+}
+
+/// The dimensions of a step, and the sizes of its buffers.
+fn of_step<'a>(program: &'a Program, step: &'a Step) -> impl Iterator<Item = &'a Dim> {
+    let args = step.args.iter().flat_map(|arg| [&arg.offset, &program.buffers[arg.buffer.0].bytes]);
+    let result = step.result.iter().flat_map(|port| &port.ty.shape);
+    args.chain(result).chain(&step.dims).chain([&step.tasks, &step.flops, &step.bytes])
 }
 
 struct Planner<'a> {
@@ -156,6 +163,10 @@ impl Planner<'_> {
     }
 
     fn ports(&mut self, ports: &[Port]) -> Result<Vec<plan::Port>, Diagnostic> {
+        if let Some(port) = ports.iter().find(|port| port.name.is_empty()) {
+            return Err(Diagnostic::new("unsupported", format!("an input or output, {}, has no name", port.ty))
+                .help("name it in the model: programs give inputs and take outputs by name"));
+        }
         ports.iter().map(|port| self.port(port)).collect()
     }
 

@@ -1,6 +1,7 @@
 //! # drupe-lower: from tensor IR to kernels and steps
 //!
 //! ```text
+//! check     what no kernel can do is an error
 //! fuse      nodes -> regions: one contraction or reduction each, with what is cheap around it
 //! place     values -> buffers: views (reshape, concat, halo) share them, the rest get their own
 //! nest      region -> loops over addresses; constant operands of contractions are packed
@@ -16,6 +17,7 @@
 //! crate knows no backend: schedules come from the numbers of a [`Target`].
 
 mod affine;
+mod check;
 mod emit;
 mod fuse;
 mod halo;
@@ -44,6 +46,7 @@ pub struct Options {
 
 /// Lowers `module` for `target`.
 pub fn lower(module: &Module, target: &Target, options: &Options) -> Result<Program, Diagnostic> {
+    check::check(module)?;
     let roles = assign_roles(module, options.observe);
     let graph = &module.graph;
     let kernels = graph.values().filter(|value| roles[value.index()] == Role::Kernel);

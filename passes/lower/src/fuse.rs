@@ -105,10 +105,19 @@ pub fn assign_roles(module: &Module, observe: bool) -> Vec<Role> {
             roles[at] = Role::View;
         }
     }
-    // The caller gets dense tensors: a view that is not, and memory that exists before the run, is copied.
+    // The caller gets dense tensors, and so do the runtime's implementations: what is not is copied.
     for output in graph.outputs.values() {
         let role = &mut roles[output.index()];
         if *role == Role::View {
+            *role = Role::Kernel;
+        }
+    }
+    let builtins = graph.values().filter(|value| roles[value.index()] == Role::Builtin);
+    for operand in builtins.flat_map(|value| graph.node(value).operands.clone()).collect::<Vec<_>>() {
+        // A reshape is dense, or copied where it is placed.
+        let reshape = matches!(graph.node(operand).op, Op::Reshape(_));
+        let role = &mut roles[operand.index()];
+        if *role == Role::Inlined || *role == Role::View && !reshape {
             *role = Role::Kernel;
         }
     }

@@ -33,7 +33,8 @@ fn product(scan: &mut Scanner, negative: bool) -> Result<Dim, Diagnostic> {
             value = &value * &other;
         } else if scan.eat("/") {
             value = value.floor_div(&factor(scan, false)?);
-        } else if scan.eat("%") {
+        } else if scan.rest().starts_with("% ") && scan.eat("%") {
+            // With a name right behind it, `%` begins the next statement.
             value = value.modulo(&factor(scan, false)?);
         } else {
             return Ok(value);

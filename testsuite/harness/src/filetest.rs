@@ -1,6 +1,7 @@
 //! The files, their format, and running them.
 
 use std::fs;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 /// The line between a test and what it expects.
@@ -38,17 +39,19 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../filetests")
 }
 
-/// Runs the kind `name` of `kinds` on the files of its folder. With `BLESS=1` in the environment what is expected
-/// is rewritten.
+/// Runs the kind `name` of `kinds` on the files of its folder: those whose path has the text of the environment's
+/// `DRUPE_FILETEST` in it, if that is set. With `BLESS=1` what is expected is rewritten.
 ///
 /// # Panics
 /// With every failure, if there is one; if there is no such kind, or no file of it.
 pub fn check_kind(name: &str, kinds: &[Kind]) {
     let kind = kinds.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("there is no kind `{name}`"));
-    let summary = run_kind(&folder(), kind, std::env::var("BLESS").is_ok_and(|value| value == "1"));
+    let only = std::env::var("DRUPE_FILETEST").unwrap_or_default();
+    let bless = std::env::var("BLESS").is_ok_and(|value| value == "1");
+    let summary = run_kind(&folder(), kind, &only, bless);
     let (passed, failures) = (summary.passed + summary.blessed, &summary.failures);
     assert!(failures.is_empty(), "{passed} passed, {} failed:\n\n{}", failures.len(), failures.join("\n\n"));
-    assert!(passed > 0, "there is no filetest of the kind `{name}`");
+    assert!(passed > 0 || !only.is_empty(), "there is no filetest of the kind `{name}`");
 }
 
 /// The filetests below `folder` that are in the folder of none of `kinds`: no test would run them.
@@ -68,12 +71,17 @@ pub struct Summary {
     pub failures: Vec<String>,
 }
 
-/// Runs every `.ir` file of `kind`'s folder in `folder`; rewrites what is expected if `bless`.
-pub fn run_kind(folder: &Path, kind: &Kind, bless: bool) -> Summary {
+/// Runs every `.ir` file of `kind`'s folder in `folder` that has `only` in its path; rewrites what is expected if
+/// `bless`.
+pub fn run_kind(folder: &Path, kind: &Kind, only: &str, bless: bool) -> Summary {
     let mut summary = Summary::default();
     for path in files(&folder.join(kind.0)) {
         let name = name_of(folder, &path);
-        match run_file(&path, &name, kind, bless) {
+        if !name.contains(only) {
+            continue;
+        }
+        let attempt = catch_unwind(|| run_file(&path, &name, kind, bless));
+        match attempt.unwrap_or_else(|_| Err("it panics: see above".into())) {
             Ok(true) => summary.blessed += 1,
             Ok(false) => summary.passed += 1,
             Err(failure) => summary.failures.push(format!("{name}: {failure}")),
@@ -191,9 +199,10 @@ mod tests {
         ];
         let folder = folder("blessing", &files);
         let kind: Kind = ("upper", upper);
-        let summary = run_kind(&folder, &kind, false);
-        let blessed = run_kind(&folder, &kind, true);
-        let after = run_kind(&folder, &kind, false);
+        let summary = run_kind(&folder, &kind, "", false);
+        let blessed = run_kind(&folder, &kind, "", true);
+        let after = run_kind(&folder, &kind, "", false);
+        let only = run_kind(&folder, &kind, "good", false);
         let unclaimed = unclaimed(&folder, &[&[kind]]);
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!((summary.passed, summary.blessed), (1, 0));
@@ -209,6 +218,7 @@ upper/nothing.ir: the first line is not `// test: KIND`";
         assert_eq!(summary.failures.join("\n"), told);
         assert_eq!((blessed.passed, blessed.blessed, blessed.failures.len()), (1, 1, 3));
         assert_eq!((after.passed, after.blessed, after.failures.len()), (2, 0, 3));
+        assert_eq!((only.passed, only.failures.len()), (1, 0));
         assert_eq!(unclaimed, ["other/unknown.ir", "stray.ir"]);
     }
 }

@@ -4,6 +4,7 @@ use crate::random::{Random, inputs_of, symbols_of};
 use crate::{FileTest, Kind};
 use drupe_ir::{Module, TensorData, parse};
 use indexmap::IndexMap;
+use std::sync::Arc;
 
 /// The kinds that need the tensor IR and the interpreter only.
 pub const KINDS: &[Kind] = &[("print", print), ("verify-error", verify_error), ("eval", eval)];
@@ -45,6 +46,8 @@ fn eval(test: &FileTest) -> Result<String, String> {
 pub struct Run {
     /// The line that asks for it: `B=2 H=3`; empty where the test has none.
     pub with: String,
+    /// The values of the module's symbols.
+    pub symbols: IndexMap<Arc<str>, i64>,
     /// The inputs, by name.
     pub inputs: IndexMap<String, TensorData>,
 }
@@ -79,7 +82,7 @@ pub fn runs(test: &FileTest, module: &Module, seed: u64) -> Result<Vec<Run>, Str
         }
         let mut inputs = inputs_of(module, &symbols, &mut random);
         inputs.extend(given.iter().cloned());
-        Ok(Run { with: with.into(), inputs })
+        Ok(Run { with: with.into(), symbols, inputs })
     };
     lines.into_iter().map(run).collect()
 }

@@ -3,11 +3,10 @@
 //! `DRUPE_FUZZ=FIRST..LAST` runs other seeds than the few that always run, for as long as one likes.
 
 use drupe::compile;
+use drupe_compiler_tests::{Tensors, outputs, ways};
 use drupe_eval::{Tolerance, compare, eval};
 use drupe_ir::{Module, TensorData};
-use drupe_runtime::{LoadOptions, Program};
 use drupe_testsuite::{Options, random_inputs, random_module};
-use indexmap::IndexMap;
 
 #[test]
 fn random_modules_compute_what_the_interpreter_says() {
@@ -27,8 +26,7 @@ fn random_modules_compute_what_the_interpreter_says() {
         // Outputs that the last bit of an input changes, such as the tangent of a tangent, tell nothing.
         let Ok(nearby) = eval(&module, &nudged(&inputs)) else { continue };
         let stable = |name: &String, value: &TensorData| compare(value, &nearby[name]).is_within(Tolerance::Compiled);
-        let expected: IndexMap<String, TensorData> =
-            expected.into_iter().filter(|(name, value)| stable(name, value)).collect();
+        let expected: Tensors = expected.into_iter().filter(|(name, value)| stable(name, value)).collect();
         let attempt = || departures(&module, &inputs, &expected);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt));
         match outcome.unwrap_or_else(|_| Err("the compiler panics".into())) {
@@ -41,21 +39,16 @@ fn random_modules_compute_what_the_interpreter_says() {
 }
 
 /// How many outputs were compared, by all ways to compile; the first that departs is the error.
-fn departures(
-    module: &Module,
-    inputs: &IndexMap<String, TensorData>,
-    expected: &IndexMap<String, TensorData>,
-) -> Result<usize, String> {
+fn departures(module: &Module, inputs: &Tensors, expected: &Tensors) -> Result<usize, String> {
     let mut compared = 0;
-    for options in crate::support::ways() {
+    for options in ways() {
         let way = format!("by {}, rewrite {}", options.backend.name(), options.rewrite);
         let artifact = match compile(module, &options) {
             Ok(artifact) => artifact,
             Err(error) if error.code == "unsupported" => continue,
             Err(error) => return Err(format!("{way}: {error}")),
         };
-        let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(|e| format!("{way}: {e}"))?;
-        for (name, got) in crate::support::run(&program, inputs, 2) {
+        for (name, got) in outputs(&artifact, None, 2, inputs).map_err(|error| format!("{way}: {error}"))? {
             let Some(expected) = expected.get(&name) else { continue };
             let report = compare(expected, &got);
             if !report.is_within(Tolerance::Compiled) {
@@ -68,7 +61,7 @@ fn departures(
 }
 
 /// The inputs with the lowest bits of floats flipped.
-fn nudged(inputs: &IndexMap<String, TensorData>) -> IndexMap<String, TensorData> {
+fn nudged(inputs: &Tensors) -> Tensors {
     let nudge = |data: &TensorData| match data.to_f32() {
         Some(values) => {
             let values: Vec<f32> = values.iter().map(|value| f32::from_bits(value.to_bits() ^ 3)).collect();

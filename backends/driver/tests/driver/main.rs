@@ -1,6 +1,4 @@
-//! Tests of the whole way: models compiled, run and compared; the command line.
+//! Tests of the command line. What is compiled is tested in testsuite/compiler.
 
 mod command_line;
-mod compile;
-mod random_modules;
 mod support;

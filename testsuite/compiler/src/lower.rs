@@ -1,0 +1,33 @@
+//! Lowering: what runs on which bytes.
+
+use crate::interpret::interpret;
+use crate::kernel::read_back;
+use crate::{same, target};
+use drupe_eval::eval;
+use drupe_lower::Options;
+use drupe_testsuite::{FileTest, module, runs};
+
+/// `lower`: the program that the module becomes, without rewriting. With the word `observe` every node's result
+/// is kept.
+pub fn lower(test: &FileTest) -> Result<String, String> {
+    let module = module(test)?;
+    let target = target(test)?;
+    let observe = match test.arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => false,
+        ["observe"] => true,
+        _ => return Err("the words behind `lower` are none, or `observe`".into()),
+    };
+    let program = drupe_lower::lower(&module, &target, &Options { observe }).map_err(|error| error.to_string())?;
+    for kernel in program.kernels.iter().flat_map(|kernel| &kernel.levels) {
+        read_back(kernel)?;
+    }
+    for run in runs(test, &module, 0)? {
+        let expected = eval(&module, &run.inputs).map_err(|error| error.to_string())?;
+        for (number, level) in target.levels.iter().enumerate() {
+            let got =
+                interpret(&program, number, &run).map_err(|error| format!("{}: {error}\n{program}", level.name))?;
+            same(&level.name, &expected, &got).map_err(|error| format!("{error}\n{program}"))?;
+        }
+    }
+    Ok(program.to_string())
+}

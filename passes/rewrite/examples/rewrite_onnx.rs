@@ -1,27 +1,40 @@
-//! What rewriting makes of ONNX models: `rewrite_onnx [--target NAME] [--print] [--check] MODEL[@INPUT=SHAPE]...`
+//! What rewriting makes of ONNX models: `rewrite_onnx [--target NAME] [--print] [--check] [--least-rolled NODES]
+//! MODEL[@INPUT=SHAPE]...`
 //!
-//! `--check` evaluates both modules on random inputs, with every symbol at its least value.
+//! `--check` evaluates both modules on random inputs, with every symbol at its least value; `--least-rolled`
+//! says which blocks are rolled ([`drupe_rewrite::Options::least_rolled`]).
 
 use drupe_ir::{DType, Dim, Module, Op, TensorData};
 use drupe_target::Target;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+/// What the command line asks for.
+struct Flags {
+    target: Target,
+    print: bool,
+    check: bool,
+    options: drupe_rewrite::Options,
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (mut target, mut print, mut check) = (Target::host(), false, false);
+    let mut flags = Flags { target: Target::host(), print: false, check: false, options: Default::default() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--target" => target = Target::find(&arguments.next().ok_or("--target needs a name")?)?,
-            "--print" => print = true,
-            "--check" => check = true,
-            model => rewrite(model, &target, print, check)?,
+            "--target" => flags.target = Target::find(&arguments.next().ok_or("--target needs a name")?)?,
+            "--print" => flags.print = true,
+            "--check" => flags.check = true,
+            "--least-rolled" => {
+                flags.options.least_rolled = arguments.next().ok_or("--least-rolled needs a number")?.parse()?
+            }
+            model => rewrite(model, &flags)?,
         }
     }
     Ok(())
 }
 
-fn rewrite(model: &str, target: &Target, print: bool, check: bool) -> Result<(), Box<dyn std::error::Error>> {
+fn rewrite(model: &str, flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let (path, shape) = model.split_once('@').map_or((model, None), |(path, shape)| (path, Some(shape)));
     let mut options = drupe_onnx::Options::default();
     if let Some((input, shape)) = shape.and_then(|shape| shape.split_once('=')) {
@@ -30,16 +43,16 @@ fn rewrite(model: &str, target: &Target, print: bool, check: bool) -> Result<(),
     }
     let module = drupe_onnx::import(path.as_ref(), &options)?;
     let start = Instant::now();
-    let (rewritten, report) = drupe_rewrite::rewrite(&module, target, &Default::default())?;
+    let (rewritten, report) = drupe_rewrite::rewrite(&module, &flags.target, &flags.options)?;
     println!("{model}: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     println!("before: {}\nafter: {}\n{report}", census(&module), census(&rewritten));
     for node in rewritten.graph.nodes.iter().filter(|node| matches!(node.op, Op::Transpose(_))) {
         println!("  transpose to {} at {}", node.ty, node.origin);
     }
-    if print {
+    if flags.print {
         println!("{rewritten}");
     }
-    if check {
+    if flags.check {
         let inputs = inputs(&module);
         let (expected, found) = (drupe_eval::eval(&module, &inputs)?, drupe_eval::eval(&rewritten, &inputs)?);
         for (name, expected) in &expected {

@@ -6,6 +6,7 @@ use crate::cost::CostModel;
 use crate::extract::{Choice, extract, node_cost};
 use crate::node::{TensorGraph, from_module};
 use crate::pattern::View;
+use crate::roll::{self, Rewritten};
 use crate::rule::Rule;
 use crate::rules;
 use crate::term::{Term, Union, union};
@@ -15,19 +16,43 @@ use drupe_target::Target;
 use egg::Id;
 use indexmap::IndexMap;
 
-/// Rewrites `module` by every rule and gives the cheapest module found for `target`.
+/// Rewrites `module` by every rule and gives the cheapest module found for `target`. Blocks that it repeats are
+/// rewritten once (`roll.rs`).
 pub fn apply_rules(
-    module: Module,
+    mut module: Module,
     target: &Target,
     options: &Options,
     report: &mut Report,
 ) -> Result<Module, Diagnostic> {
-    let (mut egraph, classes) = from_module(&module);
-    run(&mut egraph, rules::TABLE, options, report);
     let model = CostModel::new(target, &module);
-    let roots: Vec<Id> = module.graph.outputs.values().map(|value| classes[value.index()]).collect();
-    let choice = extract(&egraph, &roots, &|class, node| node_cost(&egraph, &model, class, node));
-    to_module(&module, &egraph, &roots, &choice)
+    let mut seams = Vec::new();
+    // Twice, with other cuts: what the first have parted is together then.
+    for _ in 0..2 {
+        let mut rewrite = |part: &Module, times: usize| rewrite_part(part, times, &model, options, report);
+        let Some(stitched) = roll::in_blocks(&module, options.least_rolled, &seams, &mut rewrite)? else {
+            return Ok(rewrite(&module, 1)?.module);
+        };
+        report.rolled.extend(stitched.rolled);
+        (module, seams) = (stitched.module, stitched.seams);
+    }
+    Ok(module)
+}
+
+/// The cheapest module that the rules find for `part`, which is there `times` times.
+fn rewrite_part(
+    part: &Module,
+    times: usize,
+    model: &CostModel,
+    options: &Options,
+    report: &mut Report,
+) -> Result<Rewritten, Diagnostic> {
+    let (mut egraph, classes) = from_module(part);
+    let mut done = Report::default();
+    run(&mut egraph, rules::TABLE, options, &mut done);
+    report.include(done, times);
+    let roots: Vec<Id> = part.graph.outputs.values().map(|value| classes[value.index()]).collect();
+    let choice = extract(&egraph, &roots, &|class, node| node_cost(&egraph, model, class, node));
+    to_module(part, &egraph, &roots, &choice)
 }
 
 /// Applies `families` to `egraph`.
@@ -74,15 +99,24 @@ pub fn run(egraph: &mut TensorGraph, families: &[(&str, &[Rule])], options: &Opt
 }
 
 /// The module that computes the outputs of `original` by the chosen nodes.
-pub fn to_module(original: &Module, egraph: &TensorGraph, roots: &[Id], choice: &Choice) -> Result<Module, Diagnostic> {
+pub fn to_module(
+    original: &Module,
+    egraph: &TensorGraph,
+    roots: &[Id],
+    choice: &Choice,
+) -> Result<Rewritten, Diagnostic> {
     let mut module = Module { graph: Default::default(), ..original.clone() };
+    let mut sources = Vec::new();
     let mut done: IndexMap<Id, ValueId> = IndexMap::new();
     // Inputs first: they stay, in their order, whether they are read or not.
-    for node in original.graph.nodes.iter().filter(|node| matches!(node.op, Op::Input(_))) {
-        let value = module.add(node.op.clone(), &[], &node.origin)?;
-        let leaf = crate::node::TensorNode { op: node.op.clone(), operands: Vec::new() };
-        let class = egraph.lookup(leaf).expect("every node of the module is in its e-graph");
-        done.entry(class).or_insert(value);
+    for (position, node) in original.graph.nodes.iter().enumerate() {
+        if let Op::Input(_) = node.op {
+            let value = module.add(node.op.clone(), &[], &node.origin)?;
+            let leaf = crate::node::TensorNode { op: node.op.clone(), operands: Vec::new() };
+            let class = egraph.lookup(leaf).expect("every node of the module is in its e-graph");
+            done.entry(class).or_insert(value);
+            sources.push(position);
+        }
     }
     let mut stack: Vec<(Id, bool)> = roots.iter().rev().map(|root| (egraph.find(*root), false)).collect();
     while let Some((class, ready)) = stack.pop() {
@@ -94,14 +128,15 @@ pub fn to_module(original: &Module, egraph: &TensorGraph, roots: &[Id], choice: 
         };
         if ready {
             let operands: Vec<ValueId> = node.operands.iter().map(|id| done[&egraph.find(*id)]).collect();
-            let origin = &egraph[class].data.origin.1;
-            let same = original.graph.nodes.get(egraph[class].data.origin.0 as usize);
+            let (source, origin) = &egraph[class].data.origin;
+            let same = original.graph.nodes.get(*source as usize);
             let origin = if same.is_some_and(|same| same.op == node.op) || origin.is_unknown() {
                 origin.clone()
             } else {
                 origin.via("apply-rules")
             };
             done.insert(class, module.add(node.op.clone(), &operands, &origin)?);
+            sources.push(*source as usize);
         } else {
             stack.push((class, true));
             stack.extend(node.operands.iter().rev().map(|id| (egraph.find(*id), false)));
@@ -110,6 +145,7 @@ pub fn to_module(original: &Module, egraph: &TensorGraph, roots: &[Id], choice: 
     for (name, root) in original.graph.outputs.keys().zip(roots) {
         module.output(name, done[&egraph.find(*root)]);
     }
+    // Every node is needed; constants need not be.
     module.remove_dead();
-    Ok(module)
+    Ok(Rewritten { module, sources })
 }

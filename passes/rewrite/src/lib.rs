@@ -5,7 +5,8 @@
 //!
 //! 1. `fold-constants` computes what depends on constants only, by the reference interpreter;
 //! 2. `apply-rules` puts the module into an e-graph, applies every rule of [`rules::TABLE`] until nothing is
-//!    new, and extracts the cheapest module by the target's roofline;
+//!    new, and extracts the cheapest module by the target's roofline; a block that the module repeats (a layer of a
+//!    transformer) is rewritten once for all of its instances;
 //! 3. `choose-layouts` brings images to channels-last and carries transposes to where they vanish;
 //! 4. `apply-rules` and `fold-constants` once more, for what the layouts have uncovered.
 //!
@@ -26,8 +27,9 @@
 //! on which it fires. The tests evaluate both sides of every rule on random inputs.
 //!
 //! Invariants: rules are exact in real arithmetic (what is only approximately equal is the quantiser's to decide);
-//! the node of the e-graph is the IR's own operator; a union never joins different types; no limit is a time and
-//! nothing depends on hash order, so the same module gives the same bytes. This crate knows no frontend and no
+//! the node of the e-graph is the IR's own operator; a union never joins different types; a rule looks at the contents
+//! of constants through `View` only, since in a repeated block they are those of no one instance; no limit is a time
+//! and nothing depends on hash order, so the same module gives the same bytes. This crate knows no frontend and no
 //! backend.
 
 mod apply_rules;
@@ -39,6 +41,7 @@ mod fold_constants;
 mod node;
 mod pattern;
 mod report;
+mod roll;
 pub mod rule;
 pub mod rules;
 mod runs;
@@ -51,7 +54,7 @@ pub use apply_rules::apply_rules;
 pub use choose_layouts::choose_layouts;
 pub use cost::CostModel;
 pub use fold_constants::fold_constants;
-pub use report::{PassReport, Report};
+pub use report::{PassReport, Report, Rolled};
 
 use drupe_ir::{Diagnostic, Module};
 use drupe_target::Target;
@@ -65,13 +68,21 @@ pub struct Options {
     pub nodes: usize,
     /// Matches of one rule in one iteration that are applied at most.
     pub matches_per_rule: usize,
+    /// Nodes that rolling repeated blocks must keep out of the e-graph to be done.
+    pub least_rolled: usize,
     /// Whether the module is verified after every pass.
     pub verify_each: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { iterations: 16, nodes: 20_000, matches_per_rule: 4_000, verify_each: cfg!(debug_assertions) }
+        Options {
+            iterations: 16,
+            nodes: 20_000,
+            matches_per_rule: 4_000,
+            least_rolled: 128,
+            verify_each: cfg!(debug_assertions),
+        }
     }
 }
 

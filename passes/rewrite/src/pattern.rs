@@ -32,9 +32,16 @@ impl<'a> View<'a> {
         self.facts(class).constant
     }
 
-    /// The value of every element of `class`, where all are equal and known.
+    /// The value of every element of `class`, where all are equal and known; not of a constant that differs between
+    /// the instances of a repeated block.
     pub fn uniform(self, class: Id) -> Option<f64> {
         self.facts(class).uniform.map(|value| value.get())
+    }
+
+    /// Whether every element of `class` is the same number, known or not.
+    pub fn is_number(self, class: Id) -> bool {
+        let facts = self.facts(class);
+        facts.uniform.is_some() || facts.constant && facts.ty.elements().is(1)
     }
 
     /// The members of `class`, in a fixed order.

@@ -13,12 +13,23 @@ pub struct PassReport {
     pub nodes: usize,
 }
 
+/// A block that was rewritten once for all of its instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rolled {
+    /// How often the module has it.
+    pub instances: usize,
+    /// Nodes of each instance, constants not counted.
+    pub nodes: usize,
+}
+
 /// What [`crate::rewrite`] has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Every pass that has run, in order.
     pub passes: Vec<PassReport>,
-    /// How often each rule has united classes, in the order in which they first did.
+    /// The blocks that were rolled, in the order in which they were rewritten.
+    pub rolled: Vec<Rolled>,
+    /// How often each rule has united classes (in a block: times its instances), in the order in which they first did.
     pub rules: IndexMap<&'static str, usize>,
     /// How often the right side of a rule had no type, or another than the left.
     pub refused: IndexMap<&'static str, usize>,
@@ -26,9 +37,9 @@ pub struct Report {
     pub over_budget: BTreeSet<&'static str>,
     /// Times that all rules were applied.
     pub iterations: usize,
-    /// Classes of the e-graph at its largest.
+    /// Classes of the largest e-graph.
     pub classes: usize,
-    /// Nodes of the e-graph at its largest.
+    /// Nodes of the largest e-graph.
     pub nodes: usize,
     /// Values computed at compile time.
     pub folded: usize,
@@ -38,6 +49,18 @@ pub struct Report {
     pub cost_before: u64,
     /// And after.
     pub cost_after: u64,
+}
+
+impl Report {
+    /// Adds what `part` says of a part of the module that is there `times` times.
+    pub fn include(&mut self, part: Report, times: usize) {
+        part.rules.iter().for_each(|(rule, count)| *self.rules.entry(rule).or_default() += count * times);
+        part.refused.iter().for_each(|(rule, count)| *self.refused.entry(rule).or_default() += count * times);
+        self.over_budget.extend(part.over_budget);
+        self.iterations = self.iterations.max(part.iterations);
+        self.classes = self.classes.max(part.classes);
+        self.nodes = self.nodes.max(part.nodes);
+    }
 }
 
 impl fmt::Display for Report {
@@ -52,6 +75,9 @@ impl fmt::Display for Report {
             "e-graph of {} classes, {} nodes after {} iterations; {} values folded; {} transposes left",
             self.classes, self.nodes, self.iterations, self.folded, self.transposes_left
         )?;
+        for Rolled { instances, nodes } in &self.rolled {
+            writeln!(f, "rolled {instances} x {nodes} nodes")?;
+        }
         for (rule, count) in &self.rules {
             writeln!(f, "  {count:>5} x {rule}")?;
         }

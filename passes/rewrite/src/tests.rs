@@ -69,7 +69,7 @@ fn extractions(original: &Module, egraph: &crate::node::TensorGraph, roots: &[Id
     };
     let module = |seed| {
         let choice = extract(egraph, roots, &|class, node| price(seed, class, node));
-        let module = to_module(original, egraph, roots, &choice).expect("every value has a term");
+        let module = to_module(original, egraph, roots, &choice).expect("every value has a term").module;
         module.verify().expect("extracted modules are well-typed");
         module
     };

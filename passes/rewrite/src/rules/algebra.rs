@@ -198,7 +198,7 @@ pub const RULES: &[Rule] = &[
         pattern!(Mul(Mul(x, c), y)),
         |view, m| {
             let (x, c, y) = (m.get("x"), m.get("c"), m.get("y"));
-            let applies = view.uniform(c).is_some() && !constant(view, x) && !constant(view, y);
+            let applies = view.is_number(c) && !constant(view, x) && !constant(view, y);
             applies.then(|| mul(mul(x, y), c))
         },
         |e| {

@@ -65,7 +65,7 @@ pub const RULES: &[Rule] = &[
         pattern!(Mul(MatMul(a, b), c)),
         |view, m| {
             let (a, b, c) = (m.get("a"), m.get("b"), m.get("c"));
-            let applies = view.uniform(c).is_some() && !view.is_constant(a) && !view.is_constant(b);
+            let applies = view.is_number(c) && !view.is_constant(a) && !view.is_constant(b);
             applies.then(|| binary(ops::MatMul {}, mul(a, c), b))
         },
         |e| {
@@ -79,7 +79,7 @@ pub const RULES: &[Rule] = &[
         "reshape(x) * c = reshape(x * c), c one number",
         pattern!(Mul(Reshape(x), c)),
         |view, m| {
-            let applies = view.uniform(m.get("c")).is_some() && view.ty(m.get("c")).rank() == 0;
+            let applies = view.is_number(m.get("c")) && view.ty(m.get("c")).rank() == 0;
             applies.then(|| Term::Node(m.ops[1].clone(), vec![mul(m.get("x"), m.get("c"))]))
         },
         |e| {
@@ -93,7 +93,7 @@ pub const RULES: &[Rule] = &[
         "transpose(x) * c = transpose(x * c), c one number",
         pattern!(Mul(Transpose(x), c)),
         |view, m| {
-            let applies = view.uniform(m.get("c")).is_some() && view.ty(m.get("c")).rank() == 0;
+            let applies = view.is_number(m.get("c")) && view.ty(m.get("c")).rank() == 0;
             applies.then(|| Term::Node(m.ops[1].clone(), vec![mul(m.get("x"), m.get("c"))]))
         },
         |e| {

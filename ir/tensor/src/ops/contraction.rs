@@ -138,6 +138,7 @@ impl Semantics for MatMul {
         let (a, b) = (operands[0], operands[1]);
         expect_rank(a, 0, 2..=8)?;
         expect_rank(b, 1, 2..=8)?;
+        expect_number(a)?;
         if a.dtype != b.dtype {
             return Err(OpError::DType { operand: 1, dtype: b.dtype, expected: a.dtype.name() });
         }
@@ -196,6 +197,7 @@ impl Semantics for Conv {
         let (x, weight) = (operands[0], operands[1]);
         expect_rank(x, 0, 3..=5)?;
         expect_rank(weight, 1, x.rank()..=x.rank())?;
+        expect_number(x)?;
         if x.dtype != weight.dtype {
             return Err(OpError::DType { operand: 1, dtype: weight.dtype, expected: x.dtype.name() });
         }
@@ -280,6 +282,7 @@ impl Semantics for ConvTranspose {
         let (x, weight) = (operands[0], operands[1]);
         expect_rank(x, 0, 3..=5)?;
         expect_rank(weight, 1, x.rank()..=x.rank())?;
+        expect_number(x)?;
         if x.dtype != weight.dtype {
             return Err(OpError::DType { operand: 1, dtype: weight.dtype, expected: x.dtype.name() });
         }

@@ -125,6 +125,12 @@ pub(crate) fn expect_rank(ty: &Type, operand: usize, ranks: std::ops::RangeInclu
     Err(OpError::Shape(format!("operand {operand} has rank {}, {wanted} expected", ty.rank())))
 }
 
+/// That the first operand is of numbers, which bools are not.
+pub(crate) fn expect_number(ty: &Type) -> Result<(), OpError> {
+    let number = ty.dtype != DType::Bool;
+    if number { Ok(()) } else { Err(OpError::DType { operand: 0, dtype: ty.dtype, expected: "a number" }) }
+}
+
 pub(crate) fn expect_axis(name: &str, axis: i64, rank: usize) -> Result<usize, OpError> {
     usize::try_from(axis)
         .ok()

@@ -35,8 +35,8 @@ macro_rules! reduce {
         impl Semantics for $op {
             fn infer(&self, operands: &[&Type]) -> Result<Type, OpError> {
                 let x = operands[0];
-                if x.dtype == DType::Bool && !$bools {
-                    return Err(OpError::DType { operand: 0, dtype: x.dtype, expected: "a number" });
+                if !$bools {
+                    expect_number(x)?;
                 }
                 Ok(x.with_shape(reduced(x, &self.axes)?))
             }
@@ -65,9 +65,7 @@ pub(super) fn divide_by_count(body: &mut Body, sum: ScalarId, space: &[Dim]) -> 
 impl Semantics for ReduceMean {
     fn infer(&self, operands: &[&Type]) -> Result<Type, OpError> {
         let x = operands[0];
-        if x.dtype == DType::Bool {
-            return Err(OpError::DType { operand: 0, dtype: x.dtype, expected: "a number" });
-        }
+        expect_number(x)?;
         Ok(x.with_shape(reduced(x, &self.axes)?))
     }
 
@@ -122,6 +120,7 @@ impl Semantics for ArgMin {
 
 impl Semantics for CumSum {
     fn infer(&self, operands: &[&Type]) -> Result<Type, OpError> {
+        expect_number(operands[0])?;
         expect_axis("axis", self.axis, operands[0].rank())?;
         Ok(operands[0].clone())
     }

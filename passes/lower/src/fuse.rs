@@ -105,20 +105,25 @@ pub fn assign_roles(module: &Module, observe: bool) -> Vec<Role> {
             roles[at] = Role::View;
         }
     }
-    // The caller gets dense tensors, and so do the runtime's implementations: what is not is copied.
+    // The caller gets dense tensors, and so do the runtime's implementations: what is not dense is copied.
     for output in graph.outputs.values() {
         let role = &mut roles[output.index()];
         if *role == Role::View {
             *role = Role::Kernel;
         }
     }
-    let builtins = graph.values().filter(|value| roles[value.index()] == Role::Builtin);
-    for operand in builtins.flat_map(|value| graph.node(value).operands.clone()).collect::<Vec<_>>() {
-        // A reshape is dense, or copied where it is placed.
-        let reshape = matches!(graph.node(operand).op, Op::Reshape(_));
-        let role = &mut roles[operand.index()];
-        if *role == Role::Inlined || *role == Role::View && !reshape {
-            *role = Role::Kernel;
+    for value in graph.values() {
+        let reader = roles[value.index()];
+        for operand in &graph.node(value).operands {
+            let role = &mut roles[operand.index()];
+            // A reshape is dense, or copied where it is placed.
+            let sparse = *role == Role::View && !matches!(graph.node(*operand).op, Op::Reshape(_));
+            match reader {
+                // What is read as memory has memory, be it one number everywhere.
+                Role::View | Role::Concat | Role::Builtin if *role == Role::Inlined => *role = Role::Kernel,
+                Role::Builtin if sparse => *role = Role::Kernel,
+                _ => {}
+            }
         }
     }
     roles

@@ -189,12 +189,14 @@ impl Nest {
                 let inside = self.dependencies(self.body.folds[*fold].element);
                 found.extend(inside.into_iter().filter(|var| matches!(var, Var::Index(_))));
             }
-            Scalar::Load { .. } => match &self.reads[&id].1 {
-                Address::Strided { affine, computed } => {
+            // The element of a load that is needed no more has no address.
+            Scalar::Load { .. } => match self.reads.get(&id).map(|(_, address)| address) {
+                None => {}
+                Some(Address::Strided { affine, computed }) => {
                     found.extend(affine.terms.keys().copied());
                     found.extend(computed.iter().flat_map(|(id, _)| self.dependencies(*id)));
                 }
-                Address::Panels { batch, depth, column, .. } => {
+                Some(Address::Panels { batch, depth, column, .. }) => {
                     found.extend(batch.terms.keys().chain(depth.terms.keys()).copied());
                     found.insert(*column);
                 }

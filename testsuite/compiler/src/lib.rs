@@ -39,6 +39,7 @@ mod lower;
 mod pass;
 mod run;
 
+pub use interpret::interpret;
 pub use run::{outputs, ways};
 
 use drupe_eval::{Tolerance, compare};

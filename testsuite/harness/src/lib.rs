@@ -28,4 +28,4 @@ mod random;
 
 pub use filetest::{FileTest, Kind, Summary, check_kind, folder, run_kind, unclaimed};
 pub use kinds::{KINDS, Run, literal, module, runs};
-pub use random::{Options, Random, random_inputs, random_module};
+pub use random::{Options, Random, random_inputs, random_module, random_run};

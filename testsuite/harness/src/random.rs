@@ -1,5 +1,6 @@
 //! Valid modules out of a seed.
 
+use crate::Run;
 use drupe_ir::{AttrValue, DType, Dim, Module, Op, Origin, SymbolRange, TensorData, Type, ValueId, ops};
 use indexmap::IndexMap;
 use std::sync::Arc;
@@ -207,9 +208,15 @@ fn attributes(name: &str, ty: &Type, random: &mut Random, options: &Options) -> 
 
 /// Made-up inputs for `module`: every symbol has one value, from its range and below 5 where that allows.
 pub fn random_inputs(module: &Module, seed: u64) -> IndexMap<String, TensorData> {
+    random_run(module, seed).inputs
+}
+
+/// [`random_inputs`], with the values of the symbols.
+pub fn random_run(module: &Module, seed: u64) -> Run {
     let mut random = Random::new(seed);
     let symbols = symbols_of(module, &mut random);
-    inputs_of(module, &symbols, &mut random)
+    let inputs = inputs_of(module, &symbols, &mut random);
+    Run { with: String::new(), symbols, inputs }
 }
 
 /// Small values for the symbols of `module`.

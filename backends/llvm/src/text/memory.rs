@@ -43,7 +43,9 @@ impl Writer<'_> {
             Place::Local(number) => self.locals[number],
         };
         let (offset, element) = (self.name(offset), memory_type(dtype));
-        self.temp(format_args!("llvm.getelementptr {bounds}{base}[{offset}] : (!llvm.ptr, i64) -> !llvm.ptr, {element}"))
+        self.temp(format_args!(
+            "llvm.getelementptr {bounds}{base}[{offset}] : (!llvm.ptr, i64) -> !llvm.ptr, {element}"
+        ))
     }
 
     fn dtype(&self, place: Place) -> DType {

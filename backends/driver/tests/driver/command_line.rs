@@ -113,6 +113,7 @@ fn diff_and_opt() {
 fn what_can_be_emitted() {
     let shop = Workshop::new();
     assert!(shop.ok(&["compile", "model.ir", "--emit", "ir"]).contains("matmul("));
+    assert!(shop.ok(&["compile", "model.ir", "--emit", "program"]).starts_with("program @"));
     assert!(shop.ok(&["compile", "model.ir", "--emit", "kernels"]).contains("kernel @"));
     shop.ok(&["compile", "model.ir", "--emit", "object", "-o", "model.o", "--backend", fastest()]);
     assert!(std::fs::read(shop.path("model.o")).expect("written").len() > 100);

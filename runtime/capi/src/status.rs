@@ -47,7 +47,7 @@ impl From<Error> for Fault {
             | Error::NoSuchLevel { .. }
             | Error::MissingFeature { .. }
             | Error::MapCode { .. } => DrupeStatus::Load,
-            Error::OutOfMemory(_) | Error::MemoryLimit { .. } => DrupeStatus::Memory,
+            Error::OutOfMemory(_) | Error::MemoryLimit { .. } | Error::TooManyThreads { .. } => DrupeStatus::Memory,
             Error::UnknownInput { .. }
             | Error::UnknownOutput { .. }
             | Error::Repeated { .. }

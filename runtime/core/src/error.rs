@@ -65,6 +65,14 @@ pub enum Error {
         /// What is wrong.
         fault: BuiltinFault,
     },
+    /// So many threads are a mistake.
+    #[error("{threads} threads, more than {most}; as many as the device has fast cores are best")]
+    TooManyThreads {
+        /// As many were asked for.
+        threads: usize,
+        /// As many are allowed.
+        most: usize,
+    },
     /// Memory is short.
     #[error("{0}; use smaller inputs")]
     OutOfMemory(#[from] OutOfMemory),

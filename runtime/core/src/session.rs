@@ -13,10 +13,13 @@ use crate::pool::Pool;
 use crate::program::Program;
 use crate::tensor::{Tensor, TensorView};
 
+/// The most threads of a session.
+const MOST_THREADS: usize = 1024;
+
 /// How a session runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Threads, with the calling one; 0 for as many as the machine has cores.
+    /// Threads, with the calling one; 0 for as many as the machine has cores. At most 1024.
     pub threads: usize,
     /// Most bytes of arena, outputs and scratch together; shapes that need more are an error.
     pub memory_limit: Option<u64>,
@@ -44,7 +47,10 @@ impl Session {
     /// A session of its own threads; its memory comes when shapes are bound.
     pub fn new(program: &Program, options: Options) -> Result<Session, Error> {
         let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let threads = if options.threads == 0 { cores() } else { options.threads };
+        let threads = if options.threads == 0 { cores().min(MOST_THREADS) } else { options.threads };
+        if threads > MOST_THREADS {
+            return Err(Error::TooManyThreads { threads, most: MOST_THREADS });
+        }
         let steps = program.plan().steps.iter().enumerate();
         Ok(Session {
             program: program.clone(),

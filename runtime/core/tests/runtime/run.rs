@@ -178,6 +178,13 @@ fn levels_are_chosen_and_forced() {
 }
 
 #[test]
+fn absurd_numbers_of_threads_are_errors() {
+    let options = Options { threads: 100_000, ..Options::default() };
+    let fault = Session::new(&open(&crate::support::symbolic_model()), options).err().expect("too many");
+    assert!(matches!(fault, Error::TooManyThreads { threads: 100_000, most: 1024 }), "{fault}");
+}
+
+#[test]
 fn memory_limits_hold() {
     let options = Options { threads: 1, memory_limit: Some(10_000) };
     let mut session = Session::new(&open(&crate::support::symbolic_model()), options).expect("no memory yet");

@@ -10,7 +10,7 @@
 //! | `lower` | the program: buffers and steps | every level's kernels, interpreted, give what the module does |
 //! | `kernel` | the buffers that a kernel writes, interpreted | every backend's code writes the same |
 //! | `kernel-error` | why a kernel is refused | |
-//! | `compile` | the outputs | every backend and level, with and without rewriting, on one thread and on several |
+//! | `compile` | the outputs | every backend and level, and the best without rewriting, on one thread and on several |
 //! | `compile-error` | why a module is refused | all backends say the same |
 //!
 //! ```text

@@ -84,7 +84,7 @@ pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
     let streams = shared_weights && depth.saturating_mul(columns).saturating_mul(4) > target.cache.l2 as i64 / 2;
     let (mut best, mut best_cost) = ((1, 1), f64::INFINITY);
     for vectors in 1..=8i64 {
-        let whole_panels = lanes * vectors % PANEL == 0 || vectors * lanes > columns;
+        let whole_panels = lanes * vectors % PANEL == 0 || vectors * lanes >= columns;
         if panels && !whole_panels || vectors > 1 && (vectors - 1) * lanes >= columns {
             continue;
         }

@@ -9,6 +9,7 @@ use drupe_format::{AlignedBytes, Base, DType, Layout, Location};
 use crate::bind::check_range;
 use crate::builtins::{Argument, Call, Prepared};
 use crate::code::Kernel;
+use crate::denormals::DenormalsAreZero;
 use crate::error::{BuiltinFault, Error};
 use crate::memory::{Memory, MemoryUse};
 use crate::observe::{StepReport, StepValue};
@@ -357,6 +358,7 @@ impl KernelCall {
         // by the trust in the artifact that the crate's documentation asks for.
         unsafe {
             let scratch = self.scratch.add(worker * self.scratch_stride);
+            let _mode = DenormalsAreZero::new();
             (self.kernel)(self.buffers, self.dims, scratch, begin, end);
         }
     }

@@ -26,7 +26,7 @@
 //! this thread alone (64-byte aligned, contents arbitrary), and `begin..end` the tasks of the
 //! step's grid to do. The arena, the constants and the session's outputs are 64-byte aligned; a
 //! caller's tensors are aligned to their element only. A kernel must be a leaf: it calls nothing
-//! and unwinds nothing. The convention is AAPCS64 or System V's, on Windows too: one code image
+//! and unwinds nothing. While it runs, denormal numbers count as zero on its thread. The convention is AAPCS64 or System V's, on Windows too: one code image
 //! serves every operating system.
 //!
 //! ## Trust
@@ -45,6 +45,7 @@ mod bind;
 mod builtins;
 mod code;
 mod cpu;
+mod denormals;
 mod error;
 mod execute;
 mod memory;

@@ -100,14 +100,26 @@ impl CostModel {
             .map(|fold| {
                 let outer: f64 =
                     body.indices_of(fold.element).into_iter().map(|axis| self.extent(&body.space[axis])).product();
-                outer * self.product(&fold.space) * (per_element(fold.element) + 1.0)
+                outer * self.product(&fold.space) * (per_element(fold.element) + 1.0 + divided(body, fold.element))
             })
             .sum();
         folds + self.product(&body.space) * per_element(body.value)
     }
 }
 
-/// Operations that one evaluation of a node takes; index arithmetic is free.
+/// What the steps of a fold cost besides their operations if they divide to find their operands, as strided transposed
+/// convolutions do: such steps do not become vectors.
+fn divided(body: &Body, element: ScalarId) -> f64 {
+    let steps = |id: ScalarId| body.reachable(id).into_iter().any(|id| matches!(body.node(id), Scalar::Reduce(_)));
+    let divides = |id: &ScalarId| {
+        matches!(body.node(*id), Scalar::Binary(BinaryOp::FloorDiv | BinaryOp::Mod, ..))
+            && !body.dtype(*id).is_float()
+            && steps(*id)
+    };
+    4.0 * body.reachable(element).iter().filter(|id| divides(id)).count() as f64
+}
+
+/// Operations that one evaluation of a node takes; index arithmetic is free, see [`divided`].
 fn weight(body: &Body, id: ScalarId) -> f64 {
     let is_number = |id: ScalarId| body.dtype(id).is_float();
     match body.node(id) {

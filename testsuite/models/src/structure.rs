@@ -43,6 +43,9 @@ const PATCHES: usize = 2;
 /// change places before it, and once for each corner after it. Boxes come out with their numbers first.
 const DETECTIONS: usize = 4;
 
+/// A transposed convolution whose stride is its kernel is a matrix product whose blocks move side by side.
+const BLOCKS: usize = 1;
+
 /// The most transposes that are left in a model; every other model is a network of convolutions on an image.
 const TRANSPOSES: &[(&str, usize)] = &[
     ("basic_pitch", 0),
@@ -51,7 +54,9 @@ const TRANSPOSES: &[(&str, usize)] = &[
     ("minilm_l6", 6 * ATTENTION),
     ("mobilevitv2_050", IMAGE + 3 * PATCHES),
     ("nudenet", IMAGE + DETECTIONS),
+    ("ppocr4_det", IMAGE + 2 * BLOCKS),
     ("ppocr4_rec", IMAGE + 2 * ATTENTION),
+    ("ppocr6_det", IMAGE + 2 * BLOCKS),
     ("ppocr6_rec", IMAGE + 2 * ATTENTION),
     ("silero_vad", 0),
     ("silero_vad_sequence", 0),

@@ -1,7 +1,7 @@
 //! Operators whose indices are data: gathering and scattering.
 
 use super::attr::keyword;
-use super::movement::bounded_index;
+use super::movement::{bounded_index, expect_elements};
 use super::*;
 use crate::{BinaryOp, Body, DType, Dim, FoldOp, ScalarId, Type};
 
@@ -74,6 +74,7 @@ impl Semantics for GatherElements {
                 return Err(OpError::Shape(format!("axis {other}: indices of extent {want} into an extent of {have}")));
             }
         }
+        expect_elements(&x.shape[axis..=axis], &indices.shape)?;
         Ok(x.with_shape(indices.shape.clone()))
     }
 
@@ -108,7 +109,9 @@ impl Semantics for GatherNd {
                 return Err(OpError::Dims { what: "batch dimensions", left, right });
             }
         }
-        Ok(x.with_shape([&indices.shape[..indices.rank() - 1], &x.shape[batch + length..]].concat()))
+        let shape = [&indices.shape[..indices.rank() - 1], &x.shape[batch + length..]].concat();
+        expect_elements(&x.shape[batch..batch + length], &shape)?;
+        Ok(x.with_shape(shape))
     }
 
     fn body(&self, operands: &[&Type], result: &Type) -> Option<Body> {

@@ -312,6 +312,7 @@ impl Semantics for Gather {
             return Err(OpError::DType { operand: 1, dtype: indices.dtype, expected: "an integer" });
         }
         let shape = [&x.shape[..axis], &indices.shape, &x.shape[axis + 1..]].concat();
+        expect_elements(&x.shape[axis..=axis], &shape)?;
         Ok(x.with_shape(shape))
     }
 
@@ -328,6 +329,15 @@ impl Semantics for Gather {
         index.extend((axis + indices.rank()..result.rank()).map(|variable| body.index(variable)));
         body.value = body.load(0, index);
         Some(body)
+    }
+}
+
+/// Refuses indices into axes without elements, unless there are no indices either: no index is in bounds.
+pub(super) fn expect_elements(indexed: &[Dim], result: &[Dim]) -> Result<(), OpError> {
+    let empty = |shape: &[Dim]| shape.iter().any(|dim| dim.is(0));
+    match empty(indexed) && !empty(result) {
+        true => Err(OpError::Shape("indices into an axis without elements".into())),
+        false => Ok(()),
     }
 }
 

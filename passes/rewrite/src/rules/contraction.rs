@@ -4,7 +4,7 @@ use super::channel::is_unpadded;
 use crate::node::TensorNode;
 use crate::pattern::{Match, View, pattern};
 use crate::rule::{Rule, rule, search};
-use crate::term::{Term, add, binary, reshape, transpose};
+use crate::term::{Term, add, binary, dims, reshape, transpose};
 use drupe_ir::{Dim, Op, Type, ops};
 use egg::Id;
 
@@ -50,7 +50,7 @@ pub const RULES: &[Rule] = &[
         |e| {
             let (x, w) = (e.input(&[2, 3, 4, 5]), e.constant(&[60, 2]));
             let turned = e.add(ops::Transpose { perm: vec![0, 3, 1, 2] }, &[x]);
-            let flat = e.add(ops::Reshape { shape: crate::term::dims(&[2, 60]) }, &[turned]);
+            let flat = e.add(ops::Reshape { shape: dims(&[2, 60]) }, &[turned]);
             e.add(ops::MatMul {}, &[flat, w])
         },
     ),
@@ -64,11 +64,21 @@ pub const RULES: &[Rule] = &[
         let inner = e.add(plain(), &[x, a]);
         e.add(ops::Conv { pad_low: vec![1, 1], stride: vec![2, 2], ..plain() }, &[inner, b])
     }),
+    search(
+        "conv-transpose-in-blocks",
+        "conv_transpose(x, w) = the blocks that each x w makes, side by side, where the stride is the kernel",
+        conv_transpose_in_blocks,
+        |e| {
+            let (x, w) = (e.input(&[1, 7, 8, 32]), e.constant(&[32, 16, 2, 3]));
+            let layout = ops::Layout::ChannelsLast;
+            e.add(ops::ConvTranspose { stride: vec![2, 3], layout, ..transposed() }, &[x, w])
+        },
+    ),
     search("pad-into-conv", "conv(pad(x), w) = conv(x, w) with padding", pad_into_conv, |e| {
         let (x, w) = (e.input(&[1, 2, 5, 5]), e.constant(&[3, 2, 3, 3]));
         let pad = ops::Pad {
-            low: crate::term::dims(&[0, 0, 1, 0]),
-            high: crate::term::dims(&[0, 0, 1, 2]),
+            low: dims(&[0, 0, 1, 0]),
+            high: dims(&[0, 0, 1, 2]),
             mode: ops::PadMode::Constant,
             value: 0.0.into(),
         };
@@ -83,6 +93,18 @@ fn plain() -> ops::Conv {
         pad_low: vec![],
         pad_high: vec![],
         dilation: vec![],
+        groups: 1,
+        layout: ops::Layout::ChannelsFirst,
+    }
+}
+
+fn transposed() -> ops::ConvTranspose {
+    ops::ConvTranspose {
+        stride: vec![],
+        pad_low: vec![],
+        pad_high: vec![],
+        dilation: vec![],
+        output_pad: vec![],
         groups: 1,
         layout: ops::Layout::ChannelsFirst,
     }
@@ -208,6 +230,29 @@ fn pointwise_then_conv(view: View, _: Id, node: &TensorNode) -> Vec<Term> {
         found.push(binary(outer.clone(), operands[0], weight));
     }
     found
+}
+
+/// `[batch, h, w, in] x [in, kh kw out]`, and then `kh` behind `h` and `kw` behind `w`.
+fn conv_transpose_in_blocks(view: View, class: Id, node: &TensorNode) -> Vec<Term> {
+    let Op::ConvTranspose(conv) = &node.op else { return Vec::new() };
+    let (x, weight) = (node.operands[0], node.operands[1]);
+    let plain = ops::ConvTranspose { stride: conv.stride.clone(), layout: ops::Layout::ChannelsLast, ..transposed() };
+    let kernel = &view.ty(weight).shape[2..];
+    if *conv != plain || dims(&conv.stride) != kernel || !view.is_constant(weight) {
+        return Vec::new();
+    }
+    let (spatial, rank) = (kernel.len() as i64, kernel.len() + 2);
+    let (inputs, outputs) = (view.ty(weight).shape[0].clone(), view.ty(weight).shape[1].clone());
+    let taps = Dim::product(kernel);
+    // [in, out, taps] -> [in, taps, out]
+    let columns = reshape(weight, vec![inputs.clone(), outputs.clone(), taps.clone()]);
+    let columns = reshape(transpose(columns, vec![0, 2, 1]), vec![inputs, &taps * &outputs]);
+    let product = binary(ops::MatMul {}, x, columns);
+    let lead = &view.ty(x).shape[..rank - 1];
+    let split = [lead, kernel, &[outputs]].concat();
+    let beside = (0..spatial).flat_map(|d| [1 + d, 1 + spatial + d]);
+    let perm = std::iter::once(0).chain(beside).chain([2 * spatial + 1]).collect();
+    vec![reshape(transpose(reshape(product, split), perm), view.ty(class).shape.clone())]
 }
 
 fn pad_into_conv(view: View, _: Id, node: &TensorNode) -> Vec<Term> {

@@ -101,14 +101,26 @@ pub const PIPELINE: &[(&str, PassFn)] = &[
 
 /// A module that computes what `module` does in less time on `target`, and what was done.
 pub fn rewrite(module: &Module, target: &Target, options: &Options) -> Result<(Module, Report), Diagnostic> {
+    run_passes(PIPELINE, module, target, options, &mut |_, _| {})
+}
+
+/// What `passes` make of `module`, one after the other, and what was done; `after` sees each result.
+pub fn run_passes(
+    passes: &[(&'static str, PassFn)],
+    module: &Module,
+    target: &Target,
+    options: &Options,
+    after: &mut dyn FnMut(&str, &Module),
+) -> Result<(Module, Report), Diagnostic> {
     let mut report = Report::default();
     let mut rewritten = module.clone();
-    for (name, pass) in PIPELINE {
+    for (name, pass) in passes {
         rewritten = pass(rewritten, target, options, &mut report)?;
         if options.verify_each {
             rewritten.verify().map_err(|error| error.help(format!("the pass `{name}` has broken the module")))?;
         }
         report.passes.push(PassReport { name, nodes: rewritten.graph.nodes.len() });
+        after(name, &rewritten);
     }
     report.transposes_left = choose_layouts::transposes(&rewritten);
     let model = CostModel::new(target, module);

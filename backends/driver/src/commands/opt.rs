@@ -3,7 +3,7 @@
 use crate::commands::model::{CompileArgs, import};
 use crate::console;
 use drupe_ir::Diagnostic;
-use drupe_rewrite::{Options, PIPELINE, PassFn, Report};
+use drupe_rewrite::{Options, PIPELINE, PassFn, run_passes};
 use std::path::PathBuf;
 
 /// Run passes over a model and print the tensor IR.
@@ -37,20 +37,15 @@ impl Opt {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
         let passes = self.passes()?;
         let compile = self.compile.options(false)?;
-        let mut module = import(&self.model, &compile)?;
+        let module = import(&self.model, &compile)?;
         let options = Options { verify_each: self.verify_each, ..Options::default() };
-        let mut report = Report::default();
         let mut text = String::new();
-        for (name, pass) in passes {
-            console::progress(name);
-            module = pass(module, &compile.target, &options, &mut report)?;
-            if self.verify_each {
-                module.verify().map_err(|error| error.help(format!("the pass `{name}` has broken the module")))?;
-            }
+        console::progress("rewriting");
+        let (module, report) = run_passes(&passes, &module, &compile.target, &options, &mut |name, module| {
             if self.print_after_all {
                 text += &format!("// after {name}\n{module}\n");
             }
-        }
+        })?;
         if !self.print_after_all {
             text = module.to_string();
         }

@@ -70,22 +70,27 @@ impl Translator<'_> {
         self.resize(&result, types::I16, false)
     }
 
-    /// The exponent is moved by a multiplication, which normalises subnormal numbers too.
+    /// The exponent is moved; subnormal numbers are normalised by a subtraction. No number on the way is subnormal in
+    /// `f32`, where it may count as zero.
     pub fn f16_to_f32(&mut self, a: &Held) -> Held {
         let wide = self.resize(a, types::I32, false);
         let sign = self.and(&wide, 0x8000);
         let sign = self.shift(&sign, 16, true);
         let magnitude = self.and(&wide, 0x7FFF);
         let magnitude = self.shift(&magnitude, 13, true);
-        let float = self.as_float(&magnitude);
-        let factor = self.constant(float.shape, i64::from(2f32.powi(112).to_bits()));
-        let scaled = self.map2(&float, &factor, types::F32, |t, a, b| t.b.ins().fmul(a, b));
-        let scaled = self.as_bits(&scaled);
+        let moved = self.add(&magnitude, 112 << 23);
+        let raised = self.add(&magnitude, 113 << 23);
+        let raised = self.as_float(&raised);
+        let least = self.constant(raised.shape, 113 << 23);
+        let small = self.map2(&raised, &least, types::F32, |t, a, b| t.b.ins().fsub(a, b));
+        let small = self.as_bits(&small);
+        let is_normal = self.above(&magnitude, 0x007F_FFFF);
+        let finite = self.select(&is_normal, &moved, &small);
         // Infinities and NaN.
         let special = self.above(&magnitude, 0x0F7F_FFFF);
         let full = self.constant(magnitude.shape, 0x7F80_0000);
         let full = self.or(&magnitude, &full);
-        let bits = self.select(&special, &full, &scaled);
+        let bits = self.select(&special, &full, &finite);
         let bits = self.or(&bits, &sign);
         self.as_float(&bits)
     }

@@ -2,8 +2,8 @@
 
 use crate::Tensors;
 use drupe::{Backend, CompileOptions};
-use drupe_ir::{DType, TensorData};
-use drupe_runtime::{LoadOptions, Options, Program, Session, Tensor};
+use drupe_conformance::run_session;
+use drupe_runtime::{LoadOptions, Options, Program, Session};
 use drupe_target::Target;
 
 /// The ways to compile: each backend (or the one in `DRUPE_TEST_BACKEND`), rewritten for every level of this machine,
@@ -31,18 +31,5 @@ pub fn outputs(artifact: &[u8], level: Option<&str>, threads: usize, inputs: &Te
     let program = Program::from_bytes(artifact, &how).map_err(|error| error.to_string())?;
     let options = Options { threads, ..Options::default() };
     let mut session = Session::new(&program, options).map_err(|error| error.to_string())?;
-    let mut tensors = Vec::new();
-    for (name, data) in inputs {
-        let dtype = drupe_runtime::DType::from_name(data.dtype.name()).ok_or("an input of a type that has none")?;
-        let tensor = Tensor::from_bytes(dtype, &data.shape, data.bytes()).map_err(|error| error.to_string())?;
-        tensors.push((name.as_str(), tensor));
-    }
-    let views: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor.view())).collect();
-    let outputs = session.run(&views).map_err(|error| error.to_string())?;
-    let data = |tensor: &Tensor| {
-        let dtype = DType::from_name(tensor.dtype().name()).ok_or("an output of an unknown type")?;
-        let data = TensorData::from_bytes(dtype, tensor.shape().to_vec(), tensor.bytes().to_vec());
-        data.map_err(|error| error.to_string())
-    };
-    outputs.iter().map(|(name, tensor)| Ok((name.clone(), data(tensor)?))).collect()
+    run_session(&mut session, inputs).map_err(|error| error.to_string())
 }

@@ -54,7 +54,7 @@ pub enum Kind {
 /// Translates `kernels` into one file. Names of kernels must differ.
 pub fn emit(kernels: &[Kernel], machine: &Machine, kind: Kind) -> Result<Vec<u8>, CraneliftError> {
     for kernel in kernels {
-        kernel.verify()?;
+        kernel.verify_for_cpu()?;
     }
     object::write(kernels, machine, kind)
 }

@@ -66,7 +66,7 @@ pub fn emit(kernels: &[Kernel], machine: &Machine, kind: Kind) -> Result<Vec<Vec
 /// Translates `kernels` into one file.
 pub fn emit_module(kernels: &[Kernel], machine: &Machine, kind: Kind) -> Result<Vec<u8>, LlvmError> {
     for kernel in kernels {
-        kernel.verify()?;
+        kernel.verify_for_cpu()?;
     }
     let text = text::module(kernels, machine)?;
     if kind == Kind::Mlir {

@@ -18,6 +18,8 @@ pub struct KernelBuilder {
     known: BTreeMap<Value, i64>,
     /// The dimensions read so far.
     dims: BTreeMap<usize, Value>,
+    /// The number of the invocation, if it was asked for.
+    invocation: Option<Value>,
 }
 
 impl KernelBuilder {
@@ -28,6 +30,8 @@ impl KernelBuilder {
             buffers: Vec::new(),
             dims: 0,
             locals: Vec::new(),
+            shared: Vec::new(),
+            workgroup: 1,
             task: Value(0),
             body: Block::default(),
             types: vec![Type::scalar(DType::I64)],
@@ -39,6 +43,7 @@ impl KernelBuilder {
             ints: BTreeMap::new(),
             known: BTreeMap::new(),
             dims: BTreeMap::new(),
+            invocation: None,
         }
     }
 
@@ -52,6 +57,42 @@ impl KernelBuilder {
     pub fn local(&mut self, dtype: DType, length: u32) -> Place {
         self.kernel.locals.push(Local { dtype, length });
         Place::Local(self.kernel.locals.len() - 1)
+    }
+
+    /// Says that `workgroup` invocations run each task together.
+    pub fn workgroup(&mut self, workgroup: u32) {
+        self.kernel.workgroup = workgroup;
+    }
+
+    /// Adds an array that the invocations of a task share and gives its place.
+    pub fn shared(&mut self, dtype: DType, length: u32) -> Place {
+        self.kernel.shared.push(Local { dtype, length });
+        Place::Shared(self.kernel.shared.len() - 1)
+    }
+
+    /// The number of the invocation in its workgroup.
+    pub fn invocation(&mut self) -> Value {
+        if let Some(known) = self.invocation {
+            return known;
+        }
+        let out = self.value(Type::scalar(DType::I64));
+        self.head.push(Inst::Invocation { out });
+        self.invocation = Some(out);
+        out
+    }
+
+    /// Where the invocations of a task wait for one another.
+    pub fn barrier(&mut self) {
+        self.push(Inst::Barrier);
+    }
+
+    /// The values of all invocations combined.
+    pub fn across(&mut self, op: FoldOp, a: Value) -> Value {
+        if self.kernel.workgroup == 1 {
+            return a;
+        }
+        let ty = self.ty(a);
+        self.define(ty, |out| Inst::Across { out, op, a })
     }
 
     /// The finished kernel.

@@ -6,7 +6,8 @@
 //!
 //! A kernel runs as a number of independent *tasks*. Backends for CPUs give it the C signature
 //! `void name(uint8_t **buffers, const int64_t *dims, uint8_t *scratch, int64_t begin, int64_t end)`
-//! and run the body for each task in `begin..end`; on a GPU a task is a workgroup.
+//! and run the body for each task in `begin..end`. On a GPU a task is a workgroup: `workgroup` invocations run the
+//! body together, each knows its number, and they share arrays and meet at barriers.
 //!
 //! ```
 //! use drupe_ir::{BinaryOp, DType};
@@ -96,7 +97,8 @@ pub struct BufferParam {
     pub access: Access,
 }
 
-/// A small array private to a task, on the stack of a CPU or in registers; 64-byte aligned, uninitialised.
+/// A small array, uninitialised: private to an invocation (on the stack of a CPU, 64-byte aligned, or in registers), or
+/// shared by those of a workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Local {
     /// The type of its elements.
@@ -112,6 +114,8 @@ pub enum Place {
     Buffer(usize),
     /// Local array `n`.
     Local(usize),
+    /// Shared array `n`.
+    Shared(usize),
 }
 
 /// One instruction. `out` is the value it defines; its type is in [`Kernel::types`].
@@ -126,6 +130,8 @@ pub enum Inst {
     Iota { out: Value },
     /// Dimension argument `index`, an i64.
     Dim { out: Value, index: usize },
+    /// The number of the invocation in its workgroup, an i64.
+    Invocation { out: Value },
     /// An operation on each lane. Backends for CPUs see only `Neg Abs Not Floor Ceil Round Sqrt`: the builder
     /// expands the others (see [`KernelBuilder::unary`]).
     Unary { out: Value, op: UnaryOp, a: Value },
@@ -156,6 +162,12 @@ pub enum Inst {
     /// Asks for the cache line of an element that will be read; `offset` may be out of bounds. A backend may
     /// leave it out.
     Prefetch { place: Place, offset: Value },
+    /// What any invocation has stored to shared arrays before it, every invocation loads after it. All of the
+    /// workgroup reach it together.
+    Barrier,
+    /// The values of all invocations of the workgroup combined, lane by lane: the same in each of them, which reach
+    /// it together.
+    Across { out: Value, op: FoldOp, a: Value },
     /// A counted loop; see [`Loop`].
     For(Box<Loop>),
     /// Runs one of two blocks; the results are what it yields.
@@ -203,6 +215,10 @@ pub struct Kernel {
     pub dims: usize,
     /// Private arrays.
     pub locals: Vec<Local>,
+    /// Arrays that the invocations of a task share, uninitialised.
+    pub shared: Vec<Local>,
+    /// How many invocations run a task together: 1 on a CPU.
+    pub workgroup: u32,
     /// The number of the task, an i64: defined everywhere in `body`.
     pub task: Value,
     /// What one task does.

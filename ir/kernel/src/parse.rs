@@ -11,6 +11,8 @@ pub fn parse(text: &str, file: &str) -> Result<Kernel, Diagnostic> {
         buffers: Vec::new(),
         dims: 0,
         locals: Vec::new(),
+        shared: Vec::new(),
+        workgroup: 1,
         task: Value(0),
         body: Block::default(),
         types: Vec::new(),
@@ -43,9 +45,21 @@ impl Parser<'_> {
         self.kernel.dims = self.number()?;
         self.scan.expect("task")?;
         self.kernel.task = self.define(Type::scalar(DType::I64))?;
+        if self.scan.eat("workgroup") {
+            let start = self.scan.position();
+            self.kernel.workgroup = self.number()?;
+            if self.kernel.workgroup == 0 {
+                return Err(self.scan.error_at(start, "a workgroup has one invocation at least"));
+            }
+        }
         self.scan.expect("{")?;
         while self.scan.rest().starts_with("local") {
-            self.local()?;
+            let local = self.array("local", self.kernel.locals.len())?;
+            self.kernel.locals.push(local);
+        }
+        while self.scan.rest().starts_with("shared") {
+            let shared = self.array("shared", self.kernel.shared.len())?;
+            self.kernel.shared.push(shared);
         }
         self.kernel.body = self.block()?;
         Ok(())
@@ -81,16 +95,15 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `local0: f32[24]`, in order.
-    fn local(&mut self) -> Parsed {
-        self.scan.expect(&format!("local{}", self.kernel.locals.len()))?;
+    /// `local0: f32[24]`: array `number` of its kind.
+    fn array(&mut self, kind: &str, number: usize) -> Parsed<Local> {
+        self.scan.expect(&format!("{kind}{number}"))?;
         self.scan.expect(":")?;
         let dtype = self.dtype()?;
         self.scan.expect("[")?;
         let length = self.number()?;
         self.scan.expect("]")?;
-        self.kernel.locals.push(Local { dtype, length });
-        Ok(())
+        Ok(Local { dtype, length })
     }
 
     fn identifier(&mut self, what: &str) -> Parsed<&str> {
@@ -213,6 +226,9 @@ impl Parser<'_> {
             let (place, offset) = self.place()?;
             return Ok(Inst::Prefetch { place, offset });
         }
+        if self.scan.eat("barrier") {
+            return Ok(Inst::Barrier);
+        }
         if self.scan.eat("for") {
             return self.nested(Self::for_loop);
         }
@@ -284,9 +300,11 @@ impl Parser<'_> {
         let start = self.scan.position();
         let name = self.identifier("a buffer or local array")?.to_owned();
         let buffer = self.kernel.buffers.iter().position(|buffer| buffer.name == name).map(Place::Buffer);
-        let count = self.kernel.locals.len();
-        let local = name.strip_prefix("local").and_then(|number| number.parse().ok()).filter(|number| *number < count);
-        let place = buffer.or(local.map(Place::Local));
+        let array = |kind: &str, count: usize| {
+            name.strip_prefix(kind).and_then(|number| number.parse().ok()).filter(|number| *number < count)
+        };
+        let local = array("local", self.kernel.locals.len()).map(Place::Local);
+        let place = buffer.or(local).or(array("shared", self.kernel.shared.len()).map(Place::Shared));
         let place = place.ok_or_else(|| self.scan.error_at(start, format!("there is no buffer or array `{name}`")))?;
         self.scan.expect("[")?;
         let offset = self.value()?;
@@ -301,9 +319,9 @@ impl Parser<'_> {
             return self.constant(out, ty);
         }
         let name = self.identifier("an operation")?.to_owned();
-        let fold = |name: &str| {
+        let fold = |prefix: &str, name: &str| {
             let folds = [FoldOp::Sum, FoldOp::Prod, FoldOp::Max, FoldOp::Min];
-            folds.into_iter().find(|op| Some(op.name()) == name.strip_prefix("reduce_"))
+            folds.into_iter().find(|op| Some(op.name()) == name.strip_prefix(prefix))
         };
         let (unary, binary) = (UnaryOp::ALL.iter(), BinaryOp::ALL.iter());
         Ok(match name.as_str() {
@@ -312,6 +330,7 @@ impl Parser<'_> {
             "inf" => Inst::Float { out, value: f64::INFINITY },
             "NaN" => Inst::Float { out, value: f64::NAN },
             "iota" => Inst::Iota { out },
+            "invocation" => Inst::Invocation { out },
             "dim" => Inst::Dim { out, index: self.number()? },
             "fma" => Inst::Fma { out, a: self.value()?, b: self.next_value()?, c: self.next_value()? },
             "select" => Inst::Select { out, condition: self.value()?, a: self.next_value()?, b: self.next_value()? },
@@ -333,8 +352,10 @@ impl Parser<'_> {
                 Inst::Load { out, place, offset }
             }
             name => {
-                if let Some(op) = fold(name) {
+                if let Some(op) = fold("reduce_", name) {
                     Inst::Reduce { out, op, a: self.value()? }
+                } else if let Some(op) = fold("across_", name) {
+                    Inst::Across { out, op, a: self.value()? }
                 } else if let Some(op) = unary.copied().find(|op| op.name() == name) {
                     Inst::Unary { out, op, a: self.value()? }
                 } else if let Some(op) = binary.copied().find(|op| op.name() == name) {

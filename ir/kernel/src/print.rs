@@ -92,9 +92,15 @@ impl Printer<'_, '_> {
             write!(self.out, "{separator}{access} {}: {}", buffer.name, buffer.dtype)?;
         }
         let task = self.define(kernel.task);
-        writeln!(self.out, ") dims {} task {task} {{", kernel.dims)?;
-        for (index, local) in kernel.locals.iter().enumerate() {
-            writeln!(self.out, "  local{index}: {}[{}]", local.dtype, local.length)?;
+        write!(self.out, ") dims {} task {task} ", kernel.dims)?;
+        if kernel.workgroup != 1 {
+            write!(self.out, "workgroup {} ", kernel.workgroup)?;
+        }
+        writeln!(self.out, "{{")?;
+        for (kind, arrays) in [("local", &kernel.locals), ("shared", &kernel.shared)] {
+            for (index, array) in arrays.iter().enumerate() {
+                writeln!(self.out, "  {kind}{index}: {}[{}]", array.dtype, array.length)?;
+            }
         }
         self.block(&kernel.body, "yield")?;
         self.out.write_str("}")
@@ -149,6 +155,7 @@ impl Printer<'_, '_> {
                 None => format!("buffer{number}[{offset}]"),
             },
             Place::Local(number) => format!("local{number}[{offset}]"),
+            Place::Shared(number) => format!("shared{number}[{offset}]"),
         }
     }
 
@@ -162,6 +169,7 @@ impl Printer<'_, '_> {
             Inst::Int { out, value } => (out, value.to_string()),
             Inst::Iota { out } => (out, "iota".into()),
             Inst::Dim { out, index } => (out, format!("dim {index}")),
+            Inst::Invocation { out } => (out, "invocation".into()),
             Inst::Unary { out, op, a } => (out, format!("{} {}", op.name(), name(a))),
             Inst::Binary { out, op, a, b } => (out, format!("{} {}, {}", op.name(), name(a), name(b))),
             Inst::Fma { out, a, b, c } => (out, format!("fma {}, {}, {}", name(a), name(b), name(c))),
@@ -183,6 +191,8 @@ impl Printer<'_, '_> {
                 let text = format!("prefetch {}", self.place(*place, *offset));
                 return self.line(&text);
             }
+            Inst::Barrier => return self.line("barrier"),
+            Inst::Across { out, op, a } => (out, format!("across_{} {}", op.name(), name(a))),
             Inst::For(inner) => return self.for_loop(inner),
             Inst::If { results, condition, then, otherwise } => {
                 return self.branch(results, *condition, then, otherwise);

@@ -24,6 +24,15 @@ impl Kernel {
         let error = |fault: Fault| KernelError { kernel: self.name.clone(), what: fault.what, place: fault.place };
         verifier.kernel().map_err(error)
     }
+
+    /// [`Kernel::verify`], and that one invocation runs each task.
+    pub fn verify_for_cpu(&self) -> Result<(), KernelError> {
+        if self.workgroup != 1 || !self.shared.is_empty() {
+            let what = format!("it is scheduled for a GPU, in workgroups of {} that share memory", self.workgroup);
+            return Err(KernelError { kernel: self.name.clone(), what, place: None });
+        }
+        self.verify()
+    }
 }
 
 /// Where a value stands.
@@ -66,6 +75,7 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
 
 impl Verifier<'_> {
     fn kernel(&mut self) -> Checked {
+        ensure(self.kernel.workgroup >= 1, || "a workgroup has one invocation at least".into())?;
         self.open.push(Vec::new());
         self.define(self.kernel.task, INDEX)?;
         self.block(&self.kernel.body)?;
@@ -157,6 +167,9 @@ impl Verifier<'_> {
                 let dtype = self.access(*place, *offset, true)?;
                 return ensure(dtype == ty.dtype, || format!("a store of {ty} to elements of {dtype}"));
             }
+            Inst::Barrier => return Ok(()),
+            Inst::Invocation { out } => (out, INDEX),
+            Inst::Across { out, a, .. } => (out, self.operand(*a)?),
             Inst::Prefetch { place, offset } => return self.access(*place, *offset, false).map(|_| ()),
             Inst::Load { out, place, offset } => {
                 let ty = self.declared(*out)?;
@@ -256,6 +269,9 @@ impl Verifier<'_> {
             }
             Place::Local(number) => {
                 self.kernel.locals.get(number).ok_or_else(|| format!("there is no local array {number}"))?.dtype
+            }
+            Place::Shared(number) => {
+                self.kernel.shared.get(number).ok_or_else(|| format!("there is no shared array {number}"))?.dtype
             }
         })
     }

@@ -89,6 +89,7 @@ impl Translator<'_> {
         let base = match place {
             Place::Buffer(number) => self.buffers[number],
             Place::Local(number) => self.b.ins().stack_addr(types::I64, self.locals[number], 0),
+            Place::Shared(_) => unreachable!("verify_for_cpu allows no shared arrays"),
         };
         let size = dtype.bytes_of(1) as i64;
         match self.known[offset.0 as usize] {

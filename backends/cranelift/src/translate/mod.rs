@@ -98,8 +98,10 @@ impl Translator<'_> {
                 self.store(*place, *offset, *value);
                 return Ok(());
             }
-            // Cranelift has no such instruction.
-            Inst::Prefetch { .. } => return Ok(()),
+            // Cranelift has no such instruction; one invocation waits for no other.
+            Inst::Prefetch { .. } | Inst::Barrier => return Ok(()),
+            Inst::Invocation { out } => (out, self.int_constant(self.kernel.ty(*out), 0)),
+            Inst::Across { out, a, .. } => (out, self.held(*a).clone()),
             Inst::Float { out, value } => (out, self.float_constant(self.kernel.ty(*out), *value)),
             Inst::Int { out, value } => {
                 self.known[out.0 as usize] = Some(*value);

@@ -41,6 +41,7 @@ impl Writer<'_> {
         let base = match place {
             Place::Buffer(number) => self.buffers[number],
             Place::Local(number) => self.locals[number],
+            Place::Shared(_) => unreachable!("verify_for_cpu allows no shared arrays"),
         };
         let (offset, element) = (self.name(offset), memory_type(dtype));
         self.temp(format_args!(
@@ -52,6 +53,7 @@ impl Writer<'_> {
         match place {
             Place::Buffer(number) => self.kernel.buffers[number].dtype,
             Place::Local(number) => self.kernel.locals[number].dtype,
+            Place::Shared(number) => self.kernel.shared[number].dtype,
         }
     }
 }

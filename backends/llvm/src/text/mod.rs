@@ -211,6 +211,13 @@ impl<'a> Writer<'a> {
                 self.prefetch(*place, *offset);
                 return Ok(());
             }
+            // One invocation waits for no other.
+            Inst::Barrier => return Ok(()),
+            Inst::Invocation { out } => (out, self.int_constant(self.ty(*out), 0)),
+            Inst::Across { out, a, .. } => {
+                self.names[out.0 as usize] = self.name(*a);
+                return Ok(());
+            }
             Inst::Float { out, value } => (out, self.float_constant(self.ty(*out), *value)),
             Inst::Int { out, value } => {
                 self.ints[out.0 as usize] = Some(*value);

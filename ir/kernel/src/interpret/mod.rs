@@ -1,10 +1,13 @@
-//! The reference meaning of kernel IR, one lane at a time: what tests compare backends with.
+//! The reference meaning of kernel IR, one lane at a time: what tests compare backends with. The invocations of a
+//! workgroup go in lockstep, and two that touch the same shared element between barriers are a mistake of the kernel.
 
 mod scalar;
+mod shared;
 
-use crate::{Block, Inst, Kernel, Loop, Place, Type, Value};
+use crate::{Block, Inst, Kernel, Local, Loop, Place, Type, Value};
 use drupe_ir::{BinaryOp, UnaryOp};
 use scalar::{Lanes, binary, cast, fma, from_float, from_int, pack, reduce, unary, unpack};
+use shared::Shared;
 use std::ops::Range;
 
 /// Why a kernel cannot be interpreted.
@@ -21,6 +24,28 @@ pub enum InterpretError {
         offset: i64,
         /// How much is accessed.
         ty: Type,
+    },
+    /// Invocations of one workgroup that do not wait for one another.
+    #[error("element {element} of shared{array}: invocations {first} and {second} meet there without a barrier")]
+    Race {
+        /// The shared array.
+        array: usize,
+        /// The element.
+        element: usize,
+        /// Who was there first.
+        first: usize,
+        /// Who came then.
+        second: usize,
+    },
+    /// A barrier, or a combination across the workgroup, that only some invocations reach.
+    #[error("only {reached} of {all} invocations reach `{what}`")]
+    Divergent {
+        /// The instruction.
+        what: &'static str,
+        /// How many do.
+        reached: usize,
+        /// How many there are.
+        all: usize,
     },
     /// A function that no CPU has, which the builder should have expanded.
     #[error("{} is no instruction of a CPU: `KernelBuilder` makes it of others", .0.name())]
@@ -46,12 +71,26 @@ impl Kernel {
         dims: &[i64],
         tasks: Range<i64>,
     ) -> Result<(), InterpretError> {
-        let locals = self.locals.iter().map(|local| vec![0xAA; local.dtype.bytes_of(local.length as usize)]);
-        let values = vec![Vec::new(); self.types.len()];
-        let mut machine = Machine { kernel: self, buffers, starts, dims, locals: locals.collect(), values };
+        let octets = |array: &Local| vec![0xAA; array.dtype.bytes_of(array.length as usize)];
+        let invocation = || Invocation {
+            values: vec![Vec::new(); self.types.len()],
+            locals: self.locals.iter().map(octets).collect(),
+        };
+        let mut machine = Machine {
+            kernel: self,
+            buffers,
+            starts,
+            dims,
+            invocations: (0..self.workgroup).map(|_| invocation()).collect(),
+            shared: Vec::new(),
+        };
+        let all: Vec<usize> = (0..self.workgroup as usize).collect();
         for task in tasks {
-            machine.values[self.task.0 as usize] = vec![task as u64];
-            machine.block(&self.body)?;
+            machine.shared = self.shared.iter().map(|array| Shared::new(octets(array), array.dtype)).collect();
+            for invocation in &mut machine.invocations {
+                invocation.values[self.task.0 as usize] = vec![task as u64];
+            }
+            machine.block(&self.body, &all)?;
         }
         Ok(())
     }
@@ -62,15 +101,17 @@ struct Machine<'a> {
     buffers: &'a mut [Vec<u8>],
     starts: &'a [usize],
     dims: &'a [i64],
-    locals: Vec<Vec<u8>>,
-    values: Vec<Lanes>,
+    invocations: Vec<Invocation>,
+    shared: Vec<Shared>,
 }
 
-impl Machine<'_> {
-    fn ty(&self, value: Value) -> Type {
-        self.kernel.ty(value)
-    }
+/// What is an invocation's own.
+struct Invocation {
+    values: Vec<Lanes>,
+    locals: Vec<Vec<u8>>,
+}
 
+impl Invocation {
     fn lanes(&self, value: Value) -> &[u64] {
         &self.values[value.0 as usize]
     }
@@ -79,17 +120,71 @@ impl Machine<'_> {
         self.lanes(value)[0] as i64
     }
 
-    fn block(&mut self, block: &Block) -> Result<Vec<Lanes>, InterpretError> {
-        block.insts.iter().try_for_each(|inst| self.inst(inst))?;
-        Ok(block.yields.iter().map(|value| self.lanes(*value).to_vec()).collect())
-    }
-
     fn assign(&mut self, to: &[Value], lanes: Vec<Lanes>) {
         to.iter().zip(lanes).for_each(|(value, lanes)| self.values[value.0 as usize] = lanes);
     }
 
-    fn inst(&mut self, inst: &Inst) -> Result<(), InterpretError> {
+    fn all(&self, values: &[Value]) -> Vec<Lanes> {
+        values.iter().map(|value| self.lanes(*value).to_vec()).collect()
+    }
+}
+
+impl Machine<'_> {
+    fn ty(&self, value: Value) -> Type {
+        self.kernel.ty(value)
+    }
+
+    /// Runs a block in the invocations `active`.
+    fn block(&mut self, block: &Block, active: &[usize]) -> Result<(), InterpretError> {
+        for inst in &block.insts {
+            match inst {
+                Inst::For(inner) => self.for_loop(inner, active)?,
+                Inst::If { results, condition, then, otherwise } => {
+                    let holds = |at: &usize| self.invocations[*at].lanes(*condition)[0] != 0;
+                    let (yes, no): (Vec<usize>, Vec<usize>) = active.iter().partition(|at| holds(at));
+                    for (taken, active) in [(then, yes), (otherwise, no)] {
+                        if !active.is_empty() {
+                            self.block(taken, &active)?;
+                            self.hand_over(&taken.yields, results, &active);
+                        }
+                    }
+                }
+                Inst::Barrier => {
+                    self.together("barrier", active)?;
+                    self.shared.iter_mut().for_each(Shared::barrier);
+                }
+                Inst::Across { out, op, a } => {
+                    self.together("across", active)?;
+                    let ty = self.ty(*a);
+                    let lane = |lane: usize| {
+                        let column: Lanes = self.invocations.iter().map(|it| it.lanes(*a)[lane]).collect();
+                        reduce(*op, ty.dtype, &column)
+                    };
+                    let lanes = (0..usize::from(ty.lanes)).map(lane).collect::<Result<Lanes, _>>()?;
+                    self.invocations.iter_mut().for_each(|it| it.values[out.0 as usize] = lanes.clone());
+                }
+                inst => active.iter().try_for_each(|at| self.inst(inst, *at))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn together(&self, what: &'static str, active: &[usize]) -> Result<(), InterpretError> {
+        let (reached, all) = (active.len(), self.invocations.len());
+        if reached == all { Ok(()) } else { Err(InterpretError::Divergent { what, reached, all }) }
+    }
+
+    /// Gives `to` the values of `from`, in each of `active`.
+    fn hand_over(&mut self, from: &[Value], to: &[Value], active: &[usize]) {
+        for at in active {
+            let lanes = self.invocations[*at].all(from);
+            self.invocations[*at].assign(to, lanes);
+        }
+    }
+
+    fn inst(&mut self, inst: &Inst, at: usize) -> Result<(), InterpretError> {
         let count = |ty: Type| usize::from(ty.lanes);
+        let it = &self.invocations[at];
         let (out, lanes) = match inst {
             Inst::Float { out, value } => {
                 let ty = self.ty(*out);
@@ -104,94 +199,118 @@ impl Machine<'_> {
                 (out, (0..i128::from(ty.lanes)).map(|lane| from_int(ty.dtype, lane)).collect())
             }
             Inst::Dim { out, index } => (out, vec![self.dims[*index] as u64]),
+            Inst::Invocation { out } => (out, vec![at as u64]),
             Inst::Unary { out, op, a } => {
                 let dtype = self.ty(*a).dtype;
-                (out, self.lanes(*a).iter().map(|a| unary(*op, dtype, *a)).collect::<Result<_, _>>()?)
+                (out, it.lanes(*a).iter().map(|a| unary(*op, dtype, *a)).collect::<Result<_, _>>()?)
             }
             Inst::Binary { out, op, a, b } => {
-                let (dtype, pairs) = (self.ty(*a).dtype, self.lanes(*a).iter().zip(self.lanes(*b)));
+                let (dtype, pairs) = (self.ty(*a).dtype, it.lanes(*a).iter().zip(it.lanes(*b)));
                 (out, pairs.map(|(a, b)| binary(*op, dtype, *a, *b)).collect::<Result<_, _>>()?)
             }
             Inst::Fma { out, a, b, c } => {
-                let (dtype, [a, b, c]) = (self.ty(*out).dtype, [a, b, c].map(|value| self.lanes(*value)));
+                let (dtype, [a, b, c]) = (self.ty(*out).dtype, [a, b, c].map(|value| it.lanes(*value)));
                 (out, a.iter().zip(b).zip(c).map(|((a, b), c)| fma(dtype, *a, *b, *c)).collect())
             }
             Inst::Select { out, condition, a, b } => {
-                let pairs = self.lanes(*a).iter().zip(self.lanes(*b));
-                let picked = self.lanes(*condition).iter().zip(pairs).map(|(c, (a, b))| if *c != 0 { *a } else { *b });
+                let pairs = it.lanes(*a).iter().zip(it.lanes(*b));
+                let picked = it.lanes(*condition).iter().zip(pairs).map(|(c, (a, b))| if *c != 0 { *a } else { *b });
                 (out, picked.collect())
             }
             Inst::Cast { out, a } => {
                 let (from, to) = (self.ty(*a).dtype, self.ty(*out).dtype);
-                (out, self.lanes(*a).iter().map(|a| cast(from, to, *a)).collect())
+                (out, it.lanes(*a).iter().map(|a| cast(from, to, *a)).collect())
             }
             Inst::Bitcast { out, a } => {
                 let (from, to) = (self.ty(*a).dtype, self.ty(*out).dtype);
-                (out, unpack(to, &pack(from, self.lanes(*a))))
+                (out, unpack(to, &pack(from, it.lanes(*a))))
             }
-            Inst::Splat { out, a } => (out, vec![self.lanes(*a)[0]; count(self.ty(*out))]),
-            Inst::Extract { out, a, lane } => (out, vec![self.lanes(*a)[usize::from(*lane)]]),
-            Inst::Reduce { out, op, a } => (out, vec![reduce(*op, self.ty(*a).dtype, self.lanes(*a))?]),
+            Inst::Splat { out, a } => (out, vec![it.lanes(*a)[0]; count(self.ty(*out))]),
+            Inst::Extract { out, a, lane } => (out, vec![it.lanes(*a)[usize::from(*lane)]]),
+            Inst::Reduce { out, op, a } => (out, vec![reduce(*op, self.ty(*a).dtype, it.lanes(*a))?]),
             Inst::Shuffle { out, a, b, lanes } => {
-                let all: Lanes = self.lanes(*a).iter().chain(self.lanes(*b)).copied().collect();
+                let all: Lanes = it.lanes(*a).iter().chain(it.lanes(*b)).copied().collect();
                 (out, lanes.iter().map(|lane| all[usize::from(*lane)]).collect())
             }
             Inst::Load { out, place, offset } => {
                 let ty = self.ty(*out);
-                let octets = self.memory(*place, *offset, ty)?;
+                let octets = self.memory(*place, *offset, ty, at, false)?;
                 (out, unpack(ty.dtype, octets))
             }
             Inst::Store { place, offset, value } => {
                 let ty = self.ty(*value);
-                let stored = pack(ty.dtype, self.lanes(*value));
-                self.memory(*place, *offset, ty)?.copy_from_slice(&stored);
+                let stored = pack(ty.dtype, it.lanes(*value));
+                self.memory(*place, *offset, ty, at, true)?.copy_from_slice(&stored);
                 return Ok(());
             }
             Inst::Prefetch { .. } => return Ok(()),
-            Inst::For(inner) => return self.for_loop(inner),
-            Inst::If { results, condition, then, otherwise } => {
-                let taken = if self.lanes(*condition)[0] != 0 { then } else { otherwise };
-                let yields = self.block(taken)?;
-                self.assign(results, yields);
-                return Ok(());
+            Inst::For(_) | Inst::If { .. } | Inst::Barrier | Inst::Across { .. } => {
+                unreachable!("what all invocations do together is done by `block`")
             }
         };
-        self.values[out.0 as usize] = lanes;
+        self.invocations[at].values[out.0 as usize] = lanes;
         Ok(())
     }
 
-    /// The octets of the elements of type `ty` from `offset`.
-    fn memory(&mut self, place: Place, offset: Value, ty: Type) -> Result<&mut [u8], InterpretError> {
-        let offset = self.int(offset);
+    /// The octets of the elements of type `ty` from `offset`, for invocation `at`.
+    fn memory(
+        &mut self,
+        place: Place,
+        offset: Value,
+        ty: Type,
+        at: usize,
+        writes: bool,
+    ) -> Result<&mut [u8], InterpretError> {
+        let offset = self.invocations[at].int(offset);
         let (memory, first) = match place {
             Place::Buffer(number) => (&mut self.buffers[number], self.starts[number]),
-            Place::Local(number) => (&mut self.locals[number], 0),
+            Place::Local(number) => (&mut self.invocations[at].locals[number], 0),
+            Place::Shared(number) => (&mut self.shared[number].octets, 0),
         };
         let octets = memory.len().saturating_sub(first);
         let size = ty.dtype.bytes_of(1);
         let start = offset.checked_mul(size as i64).and_then(|octet| first.checked_add_signed(octet as isize));
         let end = start.and_then(|start| start.checked_add(size * usize::from(ty.lanes)));
-        let range = start.zip(end).and_then(|(start, end)| memory.get_mut(start..end));
-        range.ok_or_else(|| {
+        let range = start.zip(end).filter(|(_, end)| *end <= memory.len());
+        let Some((start, end)) = range else {
             let place = match place {
                 Place::Buffer(number) => self.kernel.buffers[number].name.clone(),
                 Place::Local(number) => format!("local{number}"),
+                Place::Shared(number) => format!("shared{number}"),
             };
-            InterpretError::OutOfBounds { place, octets, offset, ty }
+            return Err(InterpretError::OutOfBounds { place, octets, offset, ty });
+        };
+        if let Place::Shared(array) = place {
+            let meets = self.shared[array].touch(start / size..end / size, at, writes);
+            if let Some((element, first)) = meets {
+                return Err(InterpretError::Race { array, element, first, second: at });
+            }
+        }
+        Ok(match place {
+            Place::Buffer(number) => &mut self.buffers[number][start..end],
+            Place::Local(number) => &mut self.invocations[at].locals[number][start..end],
+            Place::Shared(number) => &mut self.shared[number].octets[start..end],
         })
     }
 
-    fn for_loop(&mut self, inner: &Loop) -> Result<(), InterpretError> {
-        let (mut index, high) = (self.int(inner.low), self.int(inner.high));
-        let mut carried: Vec<Lanes> = inner.init.iter().map(|value| self.lanes(*value).to_vec()).collect();
-        while index < high {
-            self.values[inner.index.0 as usize] = vec![index as u64];
-            self.assign(&inner.carried, carried);
-            carried = self.block(&inner.body)?;
-            let Some(next) = index.checked_add(inner.step) else { break };
-            index = next;
+    fn for_loop(&mut self, inner: &Loop, active: &[usize]) -> Result<(), InterpretError> {
+        let mut next: Vec<(usize, i64)> = active.iter().map(|at| (*at, self.invocations[*at].int(inner.low))).collect();
+        self.hand_over(&inner.init, &inner.carried, active);
+        loop {
+            next.retain(|(at, index)| *index < self.invocations[*at].int(inner.high));
+            if next.is_empty() {
+                break;
+            }
+            for (at, index) in &next {
+                self.invocations[*at].values[inner.index.0 as usize] = vec![*index as u64];
+            }
+            let active: Vec<usize> = next.iter().map(|(at, _)| *at).collect();
+            self.block(&inner.body, &active)?;
+            self.hand_over(&inner.body.yields, &inner.carried, &active);
+            let step = |(at, index): &(usize, i64)| Some((*at, index.checked_add(inner.step)?));
+            next = next.iter().filter_map(step).collect();
         }
-        self.assign(&inner.results, carried);
+        self.hand_over(&inner.carried, &inner.results, active);
         Ok(())
     }
 }

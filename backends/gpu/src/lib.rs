@@ -1,0 +1,1 @@
+//! # drupe-gpu: kernels as shaders

@@ -1,0 +1,1 @@
+//! # drupe-runtime-gpu: the steps of a plan that are a GPU's

@@ -1,7 +1,7 @@
 //! # drupe-target: descriptions of devices
 //!
 //! A [`Target`] is what the compiler knows about a device: the LLVM triple, the instruction-set levels its code
-//! may choose from (best first), vector registers, caches, frequency and memory bandwidth. Targets are data:
+//! may choose from (best first), vector registers, caches, frequency and memory bandwidth, and its GPU. Targets are data:
 //! one TOML file each in `targets/`, built in; a user's own file works the same way.
 //!
 //! ```
@@ -16,7 +16,10 @@
 //! Invariants: a target has at least one level; every number is positive; unknown and missing keys of a file
 //! are errors that name the key. A new device is a new file: no code names a device.
 
+mod gpu;
 mod host;
+
+pub use gpu::Gpu;
 
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -129,6 +132,9 @@ pub struct Target {
     /// Instruction-set levels, best first.
     #[serde(rename = "level")]
     pub levels: Vec<IsaLevel>,
+    /// The GPU, where there is one worth describing.
+    #[serde(default)]
+    pub gpu: Option<Gpu>,
 }
 
 /// Why there is no such target.
@@ -228,6 +234,11 @@ impl Target {
             require(signed, key("features"), "must hold names with a sign, such as \"+avx2\"")?;
             let unique = self.levels[..index].iter().all(|other| other.name != level.name);
             require(unique, key("name"), "is the name of an earlier level")?;
+        }
+        if let Some(gpu) = &self.gpu {
+            for (key, wrong, why) in gpu.faults() {
+                require(!wrong, key, why)?;
+            }
         }
         Ok(())
     }

@@ -46,6 +46,8 @@ pub(crate) fn plan(program: &Program, code: Vec<plan::Code>) -> Result<Planned, 
         scratch,
         code,
         static_arena,
+        device: None,
+        shaders: Vec::new(),
     };
     Ok(Planned { plan, constants })
 }

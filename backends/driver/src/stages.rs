@@ -72,7 +72,11 @@ pub fn write(program: &Program, code: &EmittedCode, options: &CompileOptions) ->
         let planned = plan::plan(program, rows)?;
         let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
         let parts =
-            drupe_format::Parts { plan: &planned.plan, constants: &planned.constants, code: &images, extra: &[] };
+            drupe_format::Parts {
+                constants: &planned.constants,
+                code: &images,
+                ..drupe_format::Parts::of(&planned.plan)
+            };
         drupe_format::write(&parts).map_err(|error| Diagnostic::new("plan", error))
     })
 }

@@ -289,7 +289,10 @@ impl Binding {
             self.dims.extend(step.dims.iter().map(|dim| layout.value(dim)));
             let kernel = match &step.op {
                 ArchivedStepOp::Kernel(kernel) => program.kernel(kernel.index()),
-                ArchivedStepOp::Builtin { .. } => None,
+                ArchivedStepOp::Builtin { .. }
+                | ArchivedStepOp::Shader(_)
+                | ArchivedStepOp::Upload
+                | ArchivedStepOp::Download => None,
             };
             self.launches.push(Launch {
                 kernel,
@@ -380,5 +383,8 @@ fn step_name<'a>(plan: &'a ArchivedPlan, step: &'a ArchivedStep) -> &'a str {
     match &step.op {
         ArchivedStepOp::Kernel(kernel) => &plan.kernels[kernel.index()].name,
         ArchivedStepOp::Builtin { name, .. } => name,
+        ArchivedStepOp::Shader(shader) => &plan.shaders[shader.index()].name,
+        ArchivedStepOp::Upload => "upload",
+        ArchivedStepOp::Download => "download",
     }
 }

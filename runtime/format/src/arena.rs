@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-/// Every offset the planner gives is a multiple of this many bytes.
+/// Every offset the planner gives is a multiple of this many bytes. It is a multiple of more if all
+/// sizes are, so round sizes up to [`crate::DEVICE_ALIGNMENT`] for device plans.
 pub const ARENA_ALIGNMENT: u64 = 64;
 
 /// Buffers up to which more than one order is tried; beyond, planning time matters more.

@@ -4,15 +4,19 @@
 pub const MAGIC: [u8; 6] = *b"DRUPE\0";
 /// Version of everything in this crate that ends up in a file. Readers accept exactly this one:
 /// an artifact is made for the runtime that ships beside it, and recompiling is cheap.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 /// Alignment of code sections: the largest page size in common use on phones and desktops.
 pub const CODE_ALIGNMENT: u64 = 16 * 1024;
 /// Alignment of the constants section: a page.
 pub const CONSTANTS_ALIGNMENT: u64 = 4096;
 /// Alignment of every tensor in the constants section and in the arena: a cache line.
 pub const TENSOR_ALIGNMENT: u64 = 64;
-/// Alignment of the plan section, enough for any archived type.
+/// Alignment of every tensor that a device plan's shaders and copies use: no device asks for more.
+pub const DEVICE_ALIGNMENT: u64 = 256;
+/// Alignment of plan sections, enough for any archived type.
 pub(crate) const PLAN_ALIGNMENT: u64 = 16;
+/// Alignment of the shaders section: a word of SPIR-V.
+pub(crate) const SHADERS_ALIGNMENT: u64 = 4;
 /// No section asks for more.
 pub(crate) const MAX_ALIGNMENT: u64 = 64 * 1024;
 /// More sections than any artifact has.
@@ -36,6 +40,10 @@ pub enum SectionKind {
     Constants,
     /// A code image; as many as [`crate::Plan::code`] has entries, in the same order.
     Code,
+    /// An archived [`crate::Plan`] for a device; any number, best first.
+    DevicePlan,
+    /// The texts of all device plans' shaders; at most one.
+    Shaders,
     /// A kind of a later version.
     Other(u32),
 }
@@ -46,6 +54,8 @@ impl SectionKind {
             SectionKind::Plan => 1,
             SectionKind::Constants => 2,
             SectionKind::Code => 3,
+            SectionKind::DevicePlan => 4,
+            SectionKind::Shaders => 5,
             SectionKind::Other(code) => code,
         }
     }
@@ -55,6 +65,8 @@ impl SectionKind {
             1 => SectionKind::Plan,
             2 => SectionKind::Constants,
             3 => SectionKind::Code,
+            4 => SectionKind::DevicePlan,
+            5 => SectionKind::Shaders,
             other => SectionKind::Other(other),
         }
     }
@@ -62,9 +74,10 @@ impl SectionKind {
     /// The least alignment a section of this kind has.
     pub(crate) fn alignment(self) -> u64 {
         match self {
-            SectionKind::Plan => PLAN_ALIGNMENT,
+            SectionKind::Plan | SectionKind::DevicePlan => PLAN_ALIGNMENT,
             SectionKind::Constants => CONSTANTS_ALIGNMENT,
             SectionKind::Code => CODE_ALIGNMENT,
+            SectionKind::Shaders => SHADERS_ALIGNMENT,
             SectionKind::Other(_) => 1,
         }
     }
@@ -76,6 +89,8 @@ impl std::fmt::Display for SectionKind {
             SectionKind::Plan => f.write_str("plan"),
             SectionKind::Constants => f.write_str("constants"),
             SectionKind::Code => f.write_str("code"),
+            SectionKind::DevicePlan => f.write_str("device plan"),
+            SectionKind::Shaders => f.write_str("shaders"),
             SectionKind::Other(code) => write!(f, "kind {code}"),
         }
     }

@@ -173,6 +173,20 @@ pub enum FormatError {
         /// Code sections.
         file: usize,
     },
+    /// A device's plan where the CPU's must be, or the reverse.
+    #[error("the {} plan is {}; compile the model again", if *device { "device" } else { "first" }, if *device { "for the CPU alone" } else { "for a device" })]
+    PlanRole {
+        /// Whether a device's plan must be there.
+        device: bool,
+    },
+    /// A device plan of another model than the CPU's.
+    #[error("device plan {index} has other {what} than the CPU's plan; compile the model again")]
+    OtherPlan {
+        /// Which device plan.
+        index: usize,
+        /// What differs.
+        what: &'static str,
+    },
     /// The bytes in memory start at an address that the plan cannot be read from.
     #[error(
         "artifact bytes lie at an address that is not a multiple of {need}; map the file or copy it into AlignedBytes"
@@ -226,6 +240,8 @@ pub enum At {
     },
     /// A row of `code`.
     Code(usize),
+    /// A row of `shaders`.
+    Shader(usize),
 }
 
 impl std::fmt::Display for At {
@@ -241,6 +257,7 @@ impl std::fmt::Display for At {
             At::Step(index) => write!(f, "plan step {index}"),
             At::Arg { step, arg } => write!(f, "plan step {step} argument {arg}"),
             At::Code(index) => write!(f, "plan code image {index}"),
+            At::Shader(index) => write!(f, "plan shader {index}"),
         }
     }
 }
@@ -447,6 +464,54 @@ pub enum PlanError {
         entries: usize,
         /// Rows of `kernels`.
         kernels: usize,
+    },
+    /// Shaders or copies in the CPU's plan.
+    #[error("{at} is for a device, the plan for the CPU alone")]
+    NoDevice {
+        /// The shader or step.
+        at: At,
+    },
+    /// A shader without a variant, or a variant without a text.
+    #[error("{at} has no text")]
+    NoText {
+        /// The shader.
+        at: At,
+    },
+    /// A shader whose workgroups are empty.
+    #[error("{at} has workgroups without invocations")]
+    NoInvocations {
+        /// The shader.
+        at: At,
+    },
+    /// More than the plan says it needs, or than is allowed.
+    #[error("{at} takes {need} {what}, at most {max} are declared or allowed")]
+    Needs {
+        /// The shader.
+        at: At,
+        /// Of what.
+        what: &'static str,
+        /// As many it takes.
+        need: u64,
+        /// As many there may be.
+        max: u64,
+    },
+    /// Another number of something than a shader or copy takes.
+    #[error("{at} has {found} {what}, needs {expected}")]
+    Count {
+        /// The step or shader.
+        at: At,
+        /// What is counted.
+        what: &'static str,
+        /// In the plan.
+        found: usize,
+        /// As the shader says.
+        expected: usize,
+    },
+    /// An argument read where the shader writes, or the reverse.
+    #[error("{at} is declared with the wrong access")]
+    Access {
+        /// The argument.
+        at: At,
     },
     /// The arena does not fit the address space.
     #[error("{0}")]

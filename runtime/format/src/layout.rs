@@ -6,8 +6,11 @@
 use crate::arena::{Lifetime, plan_arena_quickly};
 use crate::error::{At, PlanError};
 use crate::expr::evaluate;
-use crate::plan::{ArchivedArg, ArchivedBufferId, ArchivedExprId, ArchivedPlace, ArchivedPlan, ArchivedPort};
-use crate::{ARENA_ALIGNMENT, DType};
+use crate::plan::{
+    ArchivedArg, ArchivedBufferId, ArchivedExprId, ArchivedPlace, ArchivedPlan, ArchivedPort, ArchivedStepOp,
+};
+use crate::verify::aligned;
+use crate::{ARENA_ALIGNMENT, DEVICE_ALIGNMENT, DType};
 
 /// The memory a location counts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +158,8 @@ impl Layout {
     }
 
     fn place_arena(&mut self, plan: &ArchivedPlan) -> Result<(), PlanError> {
+        // Offsets are sums and differences of sizes.
+        let alignment = if plan.device.is_some() { DEVICE_ALIGNMENT } else { ARENA_ALIGNMENT };
         let mut members = Vec::new();
         let mut lifetimes = Vec::new();
         for (index, buffer) in plan.buffers.iter().enumerate() {
@@ -164,7 +169,7 @@ impl Layout {
                 }
                 members.push(index);
                 lifetimes.push(Lifetime {
-                    size: self.locations[index].size,
+                    size: self.locations[index].size.checked_next_multiple_of(alignment).unwrap_or(u64::MAX),
                     first: buffer.first_step.to_native(),
                     last: buffer.last_step.to_native(),
                 });
@@ -207,6 +212,15 @@ impl Layout {
                 let offset = self.unsigned(&arg.offset, at, "offset")?;
                 let len = self.unsigned(&arg.len, at, "length")?;
                 inside(at, offset, len, "buffer", self.location(&arg.buffer).size)?;
+                if is_device_step(&step.op) {
+                    aligned(at, self.argument(arg).offset, DEVICE_ALIGNMENT)?;
+                }
+                if let (ArchivedStepOp::Shader(_), Some(needs)) = (&step.op, plan.device.as_ref()) {
+                    let max = needs.binding_bytes.to_native();
+                    if len > max && plan.symbols.is_empty() {
+                        return Err(PlanError::Needs { at, what: "bytes", need: len, max });
+                    }
+                }
             }
             if let Some(result) = step.result.as_ref() {
                 let at = At::Step(index);
@@ -252,6 +266,14 @@ impl Layout {
     fn unsigned(&self, expr: &ArchivedExprId, at: At, what: &'static str) -> Result<u64, PlanError> {
         let value = self.value(expr);
         u64::try_from(value).map_err(|_| PlanError::Negative { at, what, value })
+    }
+}
+
+/// Whether the step's arguments are used on the device.
+fn is_device_step(op: &ArchivedStepOp) -> bool {
+    match op {
+        ArchivedStepOp::Kernel(_) | ArchivedStepOp::Builtin { .. } => false,
+        ArchivedStepOp::Shader(_) | ArchivedStepOp::Upload | ArchivedStepOp::Download => true,
     }
 }
 

@@ -10,9 +10,11 @@
 //! table      one entry a section: kind, flags, offset, length, alignment, checksum
 //! checksum   XXH3-64 of header and table
 //! plan       what runs when, on which bytes: an rkyv archive of `Plan`        (16-aligned)
+//! device     plans for GPUs, best first, each like the plan                  (16-aligned)
 //! constants  weights, every tensor 64-byte aligned                          (4096-aligned)
 //! code       one flat position-independent image an ISA level              (16 KiB-aligned)
-//! ...        later kinds (shaders, NPU programs); ignored when flagged optional
+//! shaders    texts of the device plans' shaders                               (4-aligned)
+//! ...        later kinds (NPU programs); ignored when flagged optional
 //! ```
 //!
 //! All integers are little-endian. Sections follow one another in table order, each at the first
@@ -24,7 +26,7 @@
 //!
 //! ```
 //! use drupe_format::{AlignedBytes, Artifact, Parts, Plan, Verify, write};
-//! let file = write(&Parts { plan: &Plan::empty("doc", "nothing"), constants: &[], code: &[], extra: &[] })?;
+//! let file = write(&Parts::of(&Plan::empty("doc", "nothing")))?;
 //! let bytes = AlignedBytes::copy_of(&file)?;
 //! let artifact = Artifact::read(&bytes, Verify::Full)?;
 //! assert_eq!(artifact.plan().model.as_str(), "nothing");
@@ -57,6 +59,7 @@ mod expr;
 mod layout;
 mod linear;
 mod memory;
+mod pattern;
 mod read;
 mod verify;
 mod write;
@@ -64,7 +67,8 @@ mod write;
 pub use arena::{ARENA_ALIGNMENT, ArenaPlan, ArenaTooLarge, Lifetime, plan_arena, plan_arena_quickly};
 pub use bytes::{AlignedBytes, OutOfMemory};
 pub use container::{
-    CODE_ALIGNMENT, CONSTANTS_ALIGNMENT, FORMAT_VERSION, MAGIC, Section, SectionKind, TENSOR_ALIGNMENT,
+    CODE_ALIGNMENT, CONSTANTS_ALIGNMENT, DEVICE_ALIGNMENT, FORMAT_VERSION, MAGIC, Section, SectionKind,
+    TENSOR_ALIGNMENT,
 };
 pub use describe::{describe_expr, describe_shape};
 pub use dtype::DType;
@@ -73,6 +77,7 @@ pub use expr::{ExprBuilder, ExprFault, ExprOp, evaluate};
 pub use layout::{Base, Layout, Location};
 pub use linear::{Linear, linear_forms};
 pub use memory::assign_memory;
+pub use pattern::{test_bytes, test_pattern};
 pub use plan::Plan;
 pub use read::{Artifact, Verify};
 pub use verify::{SectionSizes, verify_plan};

@@ -2,6 +2,7 @@
 
 use crate::arena::{ArenaTooLarge, Lifetime, plan_arena};
 use crate::plan::{Expr, Place, Plan, StaticArena};
+use crate::{ARENA_ALIGNMENT, DEVICE_ALIGNMENT};
 
 /// Sets every buffer's live range from the steps and outputs that use it or a view of it, and then
 /// places the arena buffers if all their sizes are constants; otherwise leaves that to the runtime.
@@ -54,11 +55,14 @@ fn bake_arena(plan: &mut Plan) -> Result<(), ArenaTooLarge> {
         Some(Expr::Const(size)) => u64::try_from(*size).ok(),
         Some(Expr::Symbol(_) | Expr::Binary(..)) | None => None,
     };
+    // Offsets are sums and differences of sizes.
+    let alignment = if plan.device.is_some() { DEVICE_ALIGNMENT } else { ARENA_ALIGNMENT };
     let members = plan.buffers.iter().filter(|buffer| matches!(buffer.place, Place::Arena { .. }));
     let lifetimes: Option<Vec<Lifetime>> = members
         .map(|buffer| {
             let (first, last) = (buffer.first_step, buffer.last_step);
-            size(buffer.size.index()).map(|size| Lifetime { size, first, last })
+            let size = size(buffer.size.index())?.checked_next_multiple_of(alignment)?;
+            Some(Lifetime { size, first, last })
         })
         .collect();
     let arena = lifetimes.map(|lifetimes| plan_arena(&lifetimes)).transpose()?;

@@ -3,6 +3,19 @@
 //! Units: sizes and offsets are bytes; dimensions are elements; steps are indices into
 //! [`Plan::steps`], and a live range is inclusive at both ends.
 //!
+//! # Device plans
+//! An artifact's first plan is the CPU's: every step is a kernel or a builtin, and it runs
+//! everywhere. Those after it, if any, are *device plans*: they compute the same model with some
+//! steps as shaders on a GPU, and say in [`Plan::device`] what that must have. The runtime takes
+//! the first that the device at hand can run, else the CPU's.
+//!
+//! In a device plan every base (the arena, the constants, each input, each output) exists twice, at
+//! the same offsets: in the host's memory and in the device's. Kernels and builtins use the
+//! host's, shaders the device's. The constants are on both sides from the start; inputs arrive and
+//! outputs are taken on the host's. Everything else crosses by [`StepOp::Upload`] and
+//! [`StepOp::Download`], so that copies can be seen and counted; a view of a buffer
+//! crosses with the buffer's bytes. An upload may change up to three bytes after its range.
+//!
 //! Every index is checked by [`crate::verify_plan`]; every value that depends on symbols is
 //! checked by [`crate::Layout`] when symbols are bound.
 
@@ -13,8 +26,13 @@ use crate::error::FormatError;
 use crate::expr::ExprOp;
 
 mod choices;
+mod device;
 
 pub use choices::{ArchivedPlace, ArchivedStepOp, Place, StepOp};
+pub use device::{
+    ArchivedDeviceNeeds, ArchivedRange, ArchivedSelfTest, ArchivedShader, ArchivedShaderVariant, ArchivedTestValue,
+    DeviceNeeds, Range, SelfTest, Shader, ShaderVariant, TestValue,
+};
 
 macro_rules! entity {
     ($(#[$doc:meta])* $name:ident, $archived:ident) => {
@@ -57,6 +75,10 @@ entity! {
     /// A row of [`Plan::kernels`].
     KernelId, ArchivedKernelId
 }
+entity! {
+    /// A row of [`Plan::shaders`].
+    ShaderId, ArchivedShaderId
+}
 
 /// Everything the runtime needs to know to run a model.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -81,11 +103,16 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Scratch bytes that one thread of any kernel needs (64-byte aligned).
     pub scratch: ExprId,
-    /// The code images, best first; the i-th belongs to the file's i-th code section.
+    /// The code images, best first; the i-th belongs to the file's i-th code section. All plans of
+    /// an artifact have the same ones, each with the entries of its own kernels.
     pub code: Vec<Code>,
     /// Some exactly when every arena buffer has a constant size and an offset: the plan is baked.
     /// None when the runtime must plan the arena for the symbols' values.
     pub static_arena: Option<StaticArena>,
+    /// What a device must have to run the plan; none for the CPU's plan.
+    pub device: Option<DeviceNeeds>,
+    /// The device's functions; none in the CPU's plan.
+    pub shaders: Vec<Shader>,
 }
 
 /// The baked arena of a plan without symbolic buffer sizes.
@@ -182,7 +209,8 @@ pub struct Step {
     pub args: Vec<Arg>,
     /// Integers given to it.
     pub dims: Vec<ExprId>,
-    /// Number of independent tasks; kernels get half-open ranges of `0..grid`. Builtins ignore it.
+    /// Number of independent tasks; kernels get half-open ranges of `0..grid`, shaders a workgroup
+    /// a task. Builtins and copies ignore it.
     pub grid: ExprId,
     /// Symbols whose values a builtin computes, in the builtin's order.
     pub sets: Vec<SymbolId>,
@@ -263,6 +291,8 @@ impl Plan {
             scratch: ExprId(0),
             code: Vec::new(),
             static_arena: Some(StaticArena { bytes: 0, lower_bound: 0 }),
+            device: None,
+            shaders: Vec::new(),
         }
     }
 }

@@ -6,13 +6,13 @@ use crate::container::{
 };
 use crate::error::FormatError;
 use crate::plan::ArchivedPlan;
-use crate::verify::{SectionSizes, verify_plan};
+use crate::verify::{SectionSizes, verify_artifact};
 
 /// How much of a file to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Verify {
     /// Everything but the checksum of constants and of ignored sections. Loading then touches only
-    /// the pages of header, plan and code; weights, often hundreds of megabytes, come from disk
+    /// the pages of header, plans, code and shaders; weights, often hundreds of megabytes, come from disk
     /// when first used. A damaged weight gives a wrong number, never a crash: kernels take
     /// addresses from the plan only.
     #[default]
@@ -27,6 +27,7 @@ pub struct Artifact<'a> {
     bytes: &'a [u8],
     sections: Vec<Section>,
     plan: &'a ArchivedPlan,
+    device_plans: Vec<&'a ArchivedPlan>,
 }
 
 impl<'a> Artifact<'a> {
@@ -42,7 +43,7 @@ impl<'a> Artifact<'a> {
         check_layout(bytes, &sections)?;
         for (index, section) in sections.iter().enumerate() {
             let skipped = match section.kind {
-                SectionKind::Plan | SectionKind::Code => false,
+                SectionKind::Plan | SectionKind::Code | SectionKind::DevicePlan | SectionKind::Shaders => false,
                 SectionKind::Constants | SectionKind::Other(_) => verify == Verify::Structure,
             };
             if !skipped {
@@ -53,16 +54,25 @@ impl<'a> Artifact<'a> {
         let constants = the_only(&sections, SectionKind::Constants)?;
         let plan = access_plan(slice(bytes, plan_section))?;
         let code: Vec<u64> = of_kind(&sections, SectionKind::Code).map(|code| code.len).collect();
-        if plan.code.len() != code.len() {
-            return Err(FormatError::CodeCount { plan: plan.code.len(), file: code.len() });
-        }
-        verify_plan(plan, &SectionSizes { constants: constants.len, code: &code })?;
-        Ok(Artifact { bytes, sections, plan })
+        let device_plans: Vec<&ArchivedPlan> = of_kind(&sections, SectionKind::DevicePlan)
+            .map(|section| access_plan(slice(bytes, section)))
+            .collect::<Result<_, _>>()?;
+        let shaders = match of_kind(&sections, SectionKind::Shaders).count() {
+            0 => 0,
+            _ => the_only(&sections, SectionKind::Shaders)?.len,
+        };
+        verify_artifact(plan, &device_plans, &SectionSizes { constants: constants.len, code: &code, shaders })?;
+        Ok(Artifact { bytes, sections, plan, device_plans })
     }
 
     /// The plan; every index in it is valid.
     pub fn plan(&self) -> &'a ArchivedPlan {
         self.plan
+    }
+
+    /// The plans for devices, best first; as well checked.
+    pub fn device_plans(&self) -> &[&'a ArchivedPlan] {
+        &self.device_plans
     }
 
     /// All sections in file order.
@@ -78,6 +88,11 @@ impl<'a> Artifact<'a> {
     /// The section of constants.
     pub fn constants(&self) -> &'a [u8] {
         of_kind(&self.sections, SectionKind::Constants).next().map_or(&[], |section| slice(self.bytes, section))
+    }
+
+    /// The section of shaders; empty when there is none.
+    pub fn shaders(&self) -> &'a [u8] {
+        of_kind(&self.sections, SectionKind::Shaders).next().map_or(&[], |section| slice(self.bytes, section))
     }
 
     /// The sections of code, in the order of the plan's `code`.

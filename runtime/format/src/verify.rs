@@ -3,10 +3,11 @@
 //! Reader and writer both run [`verify_plan`]; everything that uses a plan relies on it.
 
 mod buffers;
+mod device;
 mod steps;
 mod symbols;
 
-use crate::error::{At, PlanError};
+use crate::error::{At, FormatError, PlanError};
 use crate::layout::Layout;
 use crate::plan::{ArchivedExprId, ArchivedPlan};
 
@@ -23,6 +24,24 @@ pub struct SectionSizes<'a> {
     pub constants: u64,
     /// Bytes of every code section, in file order.
     pub code: &'a [u64],
+    /// Bytes of the shaders section.
+    pub shaders: u64,
+}
+
+/// [`verify_plan`] for all plans of an artifact, and that they are of one model and one file.
+pub(crate) fn verify_artifact(
+    cpu: &ArchivedPlan,
+    device_plans: &[&ArchivedPlan],
+    sections: &SectionSizes,
+) -> Result<(), FormatError> {
+    if cpu.code.len() != sections.code.len() {
+        return Err(FormatError::CodeCount { plan: cpu.code.len(), file: sections.code.len() });
+    }
+    device::verify_plans(cpu, device_plans)?;
+    for plan in std::iter::once(&cpu).chain(device_plans) {
+        verify_plan(plan, sections)?;
+    }
+    Ok(())
 }
 
 /// Checks everything about a plan that does not depend on symbol values; when it has no symbols,
@@ -36,6 +55,7 @@ pub fn verify_plan(plan: &ArchivedPlan, sections: &SectionSizes) -> Result<(), P
     check_index(At::Plan, "expression", plan.scratch.index(), plan.exprs.len())?;
     buffers::verify_buffers(plan, sections.constants)?;
     symbols::verify_ports(plan)?;
+    device::verify_shaders(plan, sections.shaders)?;
     let roots = buffers::roots(plan);
     steps::verify_steps(plan, &roots)?;
     symbols::verify_symbols(plan)?;
@@ -46,6 +66,8 @@ pub fn verify_plan(plan: &ArchivedPlan, sections: &SectionSizes) -> Result<(), P
     }
     Ok(())
 }
+
+pub(crate) use buffers::aligned;
 
 fn limits(plan: &ArchivedPlan) -> Result<(), PlanError> {
     let arguments = plan.steps.iter().map(|step| step.args.len() + step.dims.len()).sum();
@@ -59,6 +81,7 @@ fn limits(plan: &ArchivedPlan) -> Result<(), PlanError> {
         ("steps", plan.steps.len(), MAX_ROWS),
         ("step arguments", arguments, MAX_ROWS * 16),
         ("code images", plan.code.len(), MAX_ROWS),
+        ("shaders", plan.shaders.len(), MAX_ROWS),
     ] {
         if count > max {
             return Err(PlanError::Limit { what, count, max });

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 
 use crate::bytes::AlignedBytes;
 use crate::container::{
-    CHECKSUM_LEN, ENTRY_LEN, FLAG_OPTIONAL, FORMAT_VERSION, HEADER_LEN, MAGIC, MAX_ALIGNMENT, Section, SectionKind,
-    checksum,
+    CHECKSUM_LEN, ENTRY_LEN, FLAG_OPTIONAL, FORMAT_VERSION, HEADER_LEN, MAGIC, MAX_ALIGNMENT, MAX_SECTIONS, Section,
+    SectionKind, checksum,
 };
 use crate::error::FormatError;
-use crate::plan::Plan;
+use crate::plan::{ArchivedPlan, Plan};
 use crate::read::access_plan;
-use crate::verify::{SectionSizes, verify_plan};
+use crate::verify::{SectionSizes, verify_artifact};
 
 /// What goes into an artifact.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +21,19 @@ pub struct Parts<'a> {
     pub constants: &'a [u8],
     /// The code images, in the order of [`Plan::code`].
     pub code: &'a [&'a [u8]],
+    /// Plans for devices, best first.
+    pub device_plans: &'a [&'a Plan],
+    /// The shaders section; texts at the ranges that variants give.
+    pub shaders: &'a [u8],
     /// Sections of kinds this version does not know.
     pub extra: &'a [Extra<'a>],
+}
+
+impl<'a> Parts<'a> {
+    /// A plan and nothing else, to fill in.
+    pub fn of(plan: &'a Plan) -> Parts<'a> {
+        Parts { plan, constants: &[], code: &[], device_plans: &[], shaders: &[], extra: &[] }
+    }
 }
 
 /// A section that runtimes of this version ignore.
@@ -59,21 +70,42 @@ pub fn write_to(parts: &Parts, sink: &mut dyn Write) -> io::Result<()> {
 struct Encoded<'a> {
     head: Vec<u8>,
     plan: AlignedBytes,
-    sections: Vec<(Section, Option<&'a [u8]>)>,
+    device_plans: Vec<AlignedBytes>,
+    sections: Vec<(Section, Contents<'a>)>,
+}
+
+/// Where a section's bytes are.
+#[derive(Clone, Copy)]
+enum Contents<'a> {
+    Plan,
+    DevicePlan(usize),
+    Given(&'a [u8]),
+}
+
+fn archive(plan: &Plan) -> Result<AlignedBytes, FormatError> {
+    let too_large = |reason: String| FormatError::PlanTooLarge { reason };
+    let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(plan).map_err(|error| too_large(error.to_string()))?;
+    AlignedBytes::copy_of(&bytes).map_err(|error| too_large(error.to_string()))
 }
 
 fn encode<'a>(parts: &Parts<'a>) -> Result<Encoded<'a>, FormatError> {
-    let too_large = |reason: String| FormatError::PlanTooLarge { reason };
-    let plan = rkyv::to_bytes::<rkyv::rancor::Error>(parts.plan).map_err(|error| too_large(error.to_string()))?;
-    let plan = AlignedBytes::copy_of(&plan).map_err(|error| too_large(error.to_string()))?;
-    if parts.plan.code.len() != parts.code.len() {
-        return Err(FormatError::CodeCount { plan: parts.plan.code.len(), file: parts.code.len() });
-    }
+    let plan = archive(parts.plan)?;
+    let device_plans: Vec<AlignedBytes> =
+        parts.device_plans.iter().map(|plan| archive(plan)).collect::<Result<_, _>>()?;
     let code_sizes: Vec<u64> = parts.code.iter().map(|image| image.len() as u64).collect();
-    let sizes = SectionSizes { constants: parts.constants.len() as u64, code: &code_sizes };
-    verify_plan(access_plan(&plan)?, &sizes)?;
+    let sizes = SectionSizes {
+        constants: parts.constants.len() as u64,
+        code: &code_sizes,
+        shaders: parts.shaders.len() as u64,
+    };
+    let archived: Vec<&ArchivedPlan> = device_plans.iter().map(|bytes| access_plan(bytes)).collect::<Result<_, _>>()?;
+    verify_artifact(access_plan(&plan)?, &archived, &sizes)?;
 
-    let count = 2 + parts.code.len() + parts.extra.len();
+    let known = 2 + parts.device_plans.len() + parts.code.len() + usize::from(!parts.shaders.is_empty());
+    let count = known + parts.extra.len();
+    if count > MAX_SECTIONS as usize {
+        return Err(FormatError::SectionCount { count: count as u32, max: MAX_SECTIONS });
+    }
     let mut end = (HEADER_LEN + count * ENTRY_LEN + CHECKSUM_LEN) as u64;
     let mut sections = Vec::with_capacity(count);
     let mut add = |kind: SectionKind, flags, alignment: u64, bytes: &[u8], kept| {
@@ -83,11 +115,19 @@ fn encode<'a>(parts: &Parts<'a>) -> Result<Encoded<'a>, FormatError> {
         let checksum = checksum(bytes);
         sections.push((Section { kind, flags, offset, len, alignment, checksum }, kept));
     };
-    add(SectionKind::Plan, 0, SectionKind::Plan.alignment(), &plan, None);
+    add(SectionKind::Plan, 0, SectionKind::Plan.alignment(), &plan, Contents::Plan);
+    for (index, bytes) in device_plans.iter().enumerate() {
+        let kind = SectionKind::DevicePlan;
+        add(kind, 0, kind.alignment(), bytes, Contents::DevicePlan(index));
+    }
     let constants = SectionKind::Constants;
-    add(constants, 0, constants.alignment(), parts.constants, Some(parts.constants));
+    add(constants, 0, constants.alignment(), parts.constants, Contents::Given(parts.constants));
     for &image in parts.code {
-        add(SectionKind::Code, 0, SectionKind::Code.alignment(), image, Some(image));
+        add(SectionKind::Code, 0, SectionKind::Code.alignment(), image, Contents::Given(image));
+    }
+    if !parts.shaders.is_empty() {
+        let kind = SectionKind::Shaders;
+        add(kind, 0, kind.alignment(), parts.shaders, Contents::Given(parts.shaders));
     }
     for (index, extra) in parts.extra.iter().enumerate() {
         let Extra { kind, alignment, bytes } = *extra;
@@ -96,16 +136,16 @@ fn encode<'a>(parts: &Parts<'a>) -> Result<Encoded<'a>, FormatError> {
             return Err(FormatError::SectionUnique { kind, count: 2 });
         }
         if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
-            let index = 2 + parts.code.len() + index;
+            let index = known + index;
             let (min, max) = (1, MAX_ALIGNMENT);
             return Err(FormatError::SectionAlignment { index, kind, alignment, min, max });
         }
-        add(kind, FLAG_OPTIONAL, alignment, bytes, Some(bytes));
+        add(kind, FLAG_OPTIONAL, alignment, bytes, Contents::Given(bytes));
     }
-    Ok(Encoded { head: head(&sections, end), plan, sections })
+    Ok(Encoded { head: head(&sections, end), plan, device_plans, sections })
 }
 
-fn head(sections: &[(Section, Option<&[u8]>)], file_len: u64) -> Vec<u8> {
+fn head(sections: &[(Section, Contents)], file_len: u64) -> Vec<u8> {
     let mut head = Vec::new();
     head.extend(MAGIC);
     head.extend(FORMAT_VERSION.to_le_bytes());
@@ -124,9 +164,13 @@ impl Encoded<'_> {
         static ZEROS: [u8; MAX_ALIGNMENT as usize] = [0; MAX_ALIGNMENT as usize];
         sink.write_all(&self.head)?;
         let mut end = self.head.len() as u64;
-        for (section, bytes) in &self.sections {
+        for (section, contents) in &self.sections {
             sink.write_all(&ZEROS[..(section.offset - end) as usize])?;
-            sink.write_all(bytes.unwrap_or(&self.plan))?;
+            sink.write_all(match contents {
+                Contents::Plan => &self.plan,
+                Contents::DevicePlan(index) => &self.device_plans[*index],
+                Contents::Given(bytes) => bytes,
+            })?;
             end = section.end();
         }
         Ok(())

@@ -120,6 +120,9 @@ fn steps(plan: &ArchivedPlan) -> String {
         let runs = match &step.op {
             ArchivedStepOp::Kernel(kernel) => plan.kernels[kernel.index()].name.as_str(),
             ArchivedStepOp::Builtin { name, .. } => name.as_str(),
+            ArchivedStepOp::Shader(shader) => plan.shaders[shader.index()].name.as_str(),
+            ArchivedStepOp::Upload => "upload",
+            ArchivedStepOp::Download => "download",
         };
         let buffers = |writes: bool| {
             let args = step.args.iter().filter(|arg| arg.writes == writes);

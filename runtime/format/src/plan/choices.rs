@@ -3,7 +3,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::{BufferId, ExprId, KernelId};
+use super::{BufferId, ExprId, KernelId, ShaderId};
 
 /// Where a buffer's bytes come from.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,12 +11,13 @@ use super::{BufferId, ExprId, KernelId};
 pub enum Place {
     /// In the arena, shared with buffers whose live ranges do not meet.
     Arena {
-        /// Byte offset in the arena, a multiple of 64; some exactly when the plan is baked.
+        /// Byte offset in the arena, a multiple of 64, in device plans of 256; some exactly when
+        /// the plan is baked.
         offset: Option<u64>,
     },
     /// In the constants section; never written.
     Constant {
-        /// Byte offset in the section, a multiple of 64.
+        /// Byte offset in the section, a multiple of 64, in device plans of 256.
         offset: u64,
         /// Bytes there; at least the buffer's size.
         len: u64,
@@ -48,4 +49,12 @@ pub enum StepOp {
         /// Float attributes.
         floats: Vec<f64>,
     },
+    /// `grid` workgroups of a shader, on the device. Its arguments start at multiples of 256 bytes.
+    Shader(ShaderId),
+    /// Copies the range of its one argument, which starts at a multiple of 256 bytes, from the
+    /// host's memory to the device's.
+    Upload,
+    /// Copies the range of its one argument, which starts at a multiple of 256 bytes, from the
+    /// device's memory to the host's.
+    Download,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{check_exprs, check_index};
-use crate::container::TENSOR_ALIGNMENT;
+use crate::container::{DEVICE_ALIGNMENT, TENSOR_ALIGNMENT};
 use crate::error::{At, PlanError};
 use crate::layout::inside;
 use crate::plan::{ArchivedExpr, ArchivedPlace, ArchivedPlan};
@@ -11,6 +11,7 @@ use crate::plan::{ArchivedExpr, ArchivedPlace, ArchivedPlan};
 /// Places exist, are aligned, and lie in their section; views refer to earlier buffers.
 pub(super) fn verify_buffers(plan: &ArchivedPlan, constants: u64) -> Result<(), PlanError> {
     let steps = plan.steps.len();
+    let alignment = if plan.device.is_some() { DEVICE_ALIGNMENT } else { TENSOR_ALIGNMENT };
     for (index, buffer) in plan.buffers.iter().enumerate() {
         let at = At::Buffer(index);
         check_exprs(plan, at, [&buffer.size])?;
@@ -22,12 +23,12 @@ pub(super) fn verify_buffers(plan: &ArchivedPlan, constants: u64) -> Result<(), 
                     return Err(PlanError::LiveRange { at, first, last, steps });
                 }
                 if let Some(offset) = offset.as_ref() {
-                    aligned(at, offset.to_native())?;
+                    aligned(at, offset.to_native(), alignment)?;
                 }
             }
             ArchivedPlace::Constant { offset, len } => {
                 let (offset, len) = (offset.to_native(), len.to_native());
-                aligned(at, offset)?;
+                aligned(at, offset, alignment)?;
                 inside(at, offset, len, "constants section", constants)?;
             }
             ArchivedPlace::Input | ArchivedPlace::Output => {}
@@ -40,12 +41,8 @@ pub(super) fn verify_buffers(plan: &ArchivedPlan, constants: u64) -> Result<(), 
     Ok(())
 }
 
-fn aligned(at: At, offset: u64) -> Result<(), PlanError> {
-    if offset.is_multiple_of(TENSOR_ALIGNMENT) {
-        Ok(())
-    } else {
-        Err(PlanError::Alignment { at, offset, alignment: TENSOR_ALIGNMENT })
-    }
+pub(crate) fn aligned(at: At, offset: u64, alignment: u64) -> Result<(), PlanError> {
+    if offset.is_multiple_of(alignment) { Ok(()) } else { Err(PlanError::Alignment { at, offset, alignment }) }
 }
 
 /// The buffer each buffer is in the end a view of; itself if it is none.

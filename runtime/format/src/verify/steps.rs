@@ -1,38 +1,63 @@
-//! Steps: references, live ranges cover uses, nothing read before it is written.
+//! Steps: references, live ranges cover uses, nothing read before it is written where it is read.
 
-use super::{check_exprs, check_index};
+use super::{check_exprs, check_index, device};
 use crate::error::{At, PlanError};
 use crate::plan::{ArchivedPlace, ArchivedPlan, ArchivedStep, ArchivedStepOp, ArchivedSymbolSource};
 
 /// Checks all steps in order, then that outputs are written and live at the end. `roots` gives
 /// for every buffer the one it is a view of.
 pub(super) fn verify_steps(plan: &ArchivedPlan, roots: &[usize]) -> Result<(), PlanError> {
-    let mut written = vec![false; plan.buffers.len()];
+    let mut host = vec![false; plan.buffers.len()];
+    let mut device = vec![false; plan.buffers.len()];
     for (index, step) in plan.steps.iter().enumerate() {
         verify_references(plan, index, step)?;
+        let copies = matches!(step.op, ArchivedStepOp::Upload | ArchivedStepOp::Download);
         for (arg_index, arg) in step.args.iter().enumerate() {
             let at = At::Arg { step: index, arg: arg_index };
             let root = roots[arg.buffer.index()];
             check_live(plan, at, root, index)?;
-            if arg.writes {
+            if arg.writes || matches!(step.op, ArchivedStepOp::Download) {
                 check_writable(plan, at, root)?;
-            } else {
-                check_written(plan, at, root, &written)?;
+            }
+            if matches!(step.op, ArchivedStepOp::Upload) {
+                check_crosses(plan, at, root)?;
+            }
+            if !arg.writes {
+                match step.op {
+                    ArchivedStepOp::Kernel(_) | ArchivedStepOp::Builtin { .. } | ArchivedStepOp::Upload => {
+                        check_written(plan, at, root, &host)?;
+                    }
+                    ArchivedStepOp::Shader(_) | ArchivedStepOp::Download => {
+                        check_on_device(plan, at, root, &device)?;
+                    }
+                }
             }
         }
-        for arg in step.args.iter().filter(|arg| arg.writes) {
-            written[roots[arg.buffer.index()]] = true;
+        for arg in step.args.iter().filter(|arg| arg.writes || copies) {
+            let root = roots[arg.buffer.index()];
+            match step.op {
+                ArchivedStepOp::Kernel(_) | ArchivedStepOp::Builtin { .. } | ArchivedStepOp::Download => {
+                    host[root] = true;
+                }
+                ArchivedStepOp::Shader(_) | ArchivedStepOp::Upload => device[root] = true,
+            }
         }
         if let Some(result) = step.result.as_ref() {
             let root = roots[result.buffer.index()];
             check_live(plan, At::Step(index), root, index)?;
-            check_written(plan, At::Step(index), root, &written)?;
+            match step.op {
+                ArchivedStepOp::Shader(_) => check_on_device(plan, At::Step(index), root, &device)?,
+                ArchivedStepOp::Kernel(_)
+                | ArchivedStepOp::Builtin { .. }
+                | ArchivedStepOp::Upload
+                | ArchivedStepOp::Download => check_written(plan, At::Step(index), root, &host)?,
+            }
         }
     }
     for (index, port) in plan.outputs.iter().enumerate() {
         let at = At::Output(index);
         let root = roots[port.buffer.index()];
-        check_written(plan, at, root, &written)?;
+        check_written(plan, at, root, &host)?;
         if let Some(end) = plan.steps.len().checked_sub(1) {
             check_live(plan, at, root, end)?;
         }
@@ -59,6 +84,17 @@ fn verify_references(plan: &ArchivedPlan, index: usize, step: &ArchivedStep) -> 
             false
         }
         ArchivedStepOp::Builtin { .. } => true,
+        ArchivedStepOp::Shader(_) | ArchivedStepOp::Upload | ArchivedStepOp::Download if plan.device.is_none() => {
+            return Err(PlanError::NoDevice { at });
+        }
+        ArchivedStepOp::Shader(shader) => {
+            device::verify_call(plan, index, shader.index())?;
+            false
+        }
+        ArchivedStepOp::Upload | ArchivedStepOp::Download => {
+            device::verify_copy(plan, index)?;
+            false
+        }
     };
     for symbol in step.sets.iter() {
         let symbol = symbol.index();
@@ -88,6 +124,20 @@ fn check_writable(plan: &ArchivedPlan, at: At, root: usize) -> Result<(), PlanEr
             Err(PlanError::ReadOnly { at, buffer: root })
         }
     }
+}
+
+/// Constants are on the device already.
+fn check_crosses(plan: &ArchivedPlan, at: At, root: usize) -> Result<(), PlanError> {
+    match plan.buffers[root].place {
+        ArchivedPlace::Arena { .. } | ArchivedPlace::Output | ArchivedPlace::Input => Ok(()),
+        ArchivedPlace::Constant { .. } | ArchivedPlace::View { .. } => Err(PlanError::ReadOnly { at, buffer: root }),
+    }
+}
+
+/// In the device's memory only constants are there from the start.
+fn check_on_device(plan: &ArchivedPlan, at: At, root: usize, written: &[bool]) -> Result<(), PlanError> {
+    let constant = matches!(plan.buffers[root].place, ArchivedPlace::Constant { .. });
+    if constant || written[root] { Ok(()) } else { Err(PlanError::Unwritten { at, buffer: root }) }
 }
 
 fn check_written(plan: &ArchivedPlan, at: At, root: usize, written: &[bool]) -> Result<(), PlanError> {

@@ -109,7 +109,7 @@ impl Maker {
         ];
         let bytes = code::image();
         let code = [&bytes[..], &bytes[..], &bytes[..]];
-        write(&Parts { plan: &self.plan, constants: &self.constants, code: &code, extra: &[] }).expect("valid plan")
+        write(&Parts { constants: &self.constants, code: &code, ..Parts::of(&self.plan) }).expect("valid plan")
     }
 }
 

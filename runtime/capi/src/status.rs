@@ -59,7 +59,12 @@ impl From<Error> for Fault {
             | Error::InputAlignment { .. }
             | Error::OutputSize { .. }
             | Error::Tensor(_) => DrupeStatus::Input,
-            Error::Plan(_) | Error::Builtin { .. } => DrupeStatus::Run,
+            Error::Plan(_)
+            | Error::Builtin { .. }
+            | Error::NoDevice { .. }
+            | Error::CpuPlan
+            | Error::DeviceBind { .. }
+            | Error::Device { .. } => DrupeStatus::Run,
         };
         Fault { status, message: error.to_string() }
     }

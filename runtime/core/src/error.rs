@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use drupe_format::{DType, FormatError, OutOfMemory, PlanError};
 
+use crate::device::DeviceError;
 use crate::tensor::TensorError;
 
 /// Why a program could not be opened, bound or run.
@@ -181,6 +182,31 @@ pub enum Error {
         need: usize,
         /// Bytes given.
         found: usize,
+    },
+    /// A session without a device was asked to run a plan that needs one.
+    #[error("the plan is for a device ({name}) and the session has none; give it one or take the CPU's plan")]
+    NoDevice {
+        /// The target of the plan.
+        name: String,
+    },
+    /// A device was given for a plan that does not use one.
+    #[error("a device was given for the CPU's plan; take a device plan of the program")]
+    CpuPlan,
+    /// The device cannot hold what these shapes need.
+    #[error("the device cannot run these shapes: {source}; use smaller inputs, or the CPU")]
+    DeviceBind {
+        /// Why not.
+        source: DeviceError,
+    },
+    /// The device failed in a run.
+    #[error("plan step {step} ({name}) failed on the device: {source}; run on the CPU instead")]
+    Device {
+        /// The step.
+        step: usize,
+        /// The shader, or the copy.
+        name: String,
+        /// What went wrong.
+        source: DeviceError,
     },
     /// A tensor is not what it was taken for.
     #[error(transparent)]

@@ -10,6 +10,7 @@ use crate::bind::check_range;
 use crate::builtins::{Argument, Call, Prepared};
 use crate::code::Kernel;
 use crate::denormals::DenormalsAreZero;
+use crate::device::{Device, DeviceError};
 use crate::error::{BuiltinFault, Error};
 use crate::memory::{Memory, MemoryUse};
 use crate::observe::{StepReport, StepValue};
@@ -19,6 +20,14 @@ use crate::tensor::TensorView;
 
 /// Receives a report after each step.
 pub(crate) type Observer<'a> = &'a mut dyn FnMut(StepReport<'_>);
+
+/// What does the steps.
+pub(crate) struct Hands<'a> {
+    pub(crate) builtins: &'a [Option<Prepared>],
+    pub(crate) pool: &'a mut Pool,
+    /// There when the plan is a device's.
+    pub(crate) device: Option<&'a mut (dyn Device + 'static)>,
+}
 
 /// Scratch of different threads never shares a cache line, nor a line with its neighbour.
 const SCRATCH_ALIGNMENT: u64 = 128;
@@ -163,8 +172,7 @@ impl Binding {
     pub(crate) fn run(
         &mut self,
         program: &Program,
-        builtins: &[Option<Prepared>],
-        pool: &mut Pool,
+        hands: &mut Hands,
         inputs: &[TensorView],
         direct: &[(usize, *mut u8)],
         mut observer: Option<Observer<'_>>,
@@ -173,21 +181,45 @@ impl Binding {
         self.set_bases(program, inputs, direct);
         if self.current != self.bound {
             self.current.clone_from(&self.bound);
-            self.revalue(program)?;
+            self.revalue(program, hands)?;
         }
         self.set_pointers();
+        self.on_device(program, 0, hands, |device| device.begin())?;
         for (index, step) in plan.steps.iter().enumerate() {
             let started = observer.as_ref().map(|_| Instant::now());
-            match &builtins[index] {
-                None => self.run_kernel(index, pool),
-                Some(prepared) => self.run_builtin(program, index, step, prepared)?,
+            match &step.op {
+                ArchivedStepOp::Kernel(_) => self.run_kernel(index, hands.pool),
+                ArchivedStepOp::Builtin { .. } => self.run_builtin(program, index, step, hands)?,
+                ArchivedStepOp::Shader(_) => self.on_device(program, index, hands, |device| device.run(index))?,
+                ArchivedStepOp::Upload | ArchivedStepOp::Download => self.copy(program, index, step, hands)?,
+            }
+            let is_shader = matches!(step.op, ArchivedStepOp::Shader(_));
+            let mut on_device = None;
+            if observer.is_some() && is_shader {
+                self.on_device(program, index, hands, |device| {
+                    device.finish()?;
+                    on_device = device.timings().map(|times| times.iter().map(|(_, time)| *time).sum());
+                    Ok(())
+                })?;
             }
             if let (Some(observer), Some(started)) = (&mut observer, started) {
                 let elapsed = started.elapsed();
                 let shape = step.result.as_ref().map(|result| self.layout.shape(&result.shape));
+                // Not into the host's memory of the buffer, parts of which may be other than the device's.
+                let mut fetched = None;
+                if let Some((result, shape)) = step.result.as_ref().zip(shape.as_ref()).filter(|_| is_shader) {
+                    let size = shape.iter().product::<usize>() * result.dtype.size();
+                    let location = Location { size: size as u64, ..self.layout.location(&result.buffer) };
+                    let mut bytes = AlignedBytes::zeroed(size)?;
+                    self.on_device(program, index, hands, |device| device.download(location, &mut bytes))?;
+                    fetched = Some(bytes);
+                }
                 let result = step.result.as_ref().zip(shape.as_ref()).map(|(result, shape)| {
                     let location = self.layout.location(&result.buffer);
-                    let bytes = self.tensor_bytes(&location, result.dtype, shape);
+                    let bytes = match &fetched {
+                        Some(bytes) => bytes,
+                        None => self.tensor_bytes(&location, result.dtype, shape),
+                    };
                     let tensor = TensorView::new(result.dtype, shape, bytes).expect("checked by the layout");
                     StepValue { name: &result.name, tensor }
                 });
@@ -196,6 +228,7 @@ impl Binding {
                     name: step_name(plan, step),
                     origin: &step.origin,
                     elapsed,
+                    on_device,
                     grid: self.launches[index].grid,
                     flops: self.layout.value(&step.flops),
                     bytes: self.layout.value(&step.bytes),
@@ -203,7 +236,44 @@ impl Binding {
                 });
             }
         }
+        let last = plan.steps.len().saturating_sub(1);
+        self.on_device(program, last, hands, |device| device.finish())?;
         self.copy_passed_inputs(plan)
+    }
+
+    /// Does something with the device, if there is one, for a step.
+    fn on_device(
+        &self,
+        program: &Program,
+        step: usize,
+        hands: &mut Hands,
+        work: impl FnOnce(&mut dyn Device) -> Result<(), DeviceError>,
+    ) -> Result<(), Error> {
+        let Some(device) = hands.device.as_deref_mut() else {
+            return Ok(());
+        };
+        work(device).map_err(|source| {
+            let plan = program.plan();
+            let name = plan.steps.get(step).map_or("", |row| step_name(plan, row)).to_owned();
+            Error::Device { step, name, source }
+        })
+    }
+
+    /// Copies the argument of an upload or download.
+    fn copy(&self, program: &Program, index: usize, step: &ArchivedStep, hands: &mut Hands) -> Result<(), Error> {
+        let at = self.launches[index].arguments.start;
+        let (location, pointer) = (self.arguments[at], self.pointers[at]);
+        let size = location.size as usize;
+        self.on_device(program, index, hands, |device| {
+            if matches!(step.op, ArchivedStepOp::Download) {
+                // Safety: live memory by the layout's checks, of the arena or an output by the plan's; nothing else
+                // uses it meanwhile.
+                device.download(location, unsafe { std::slice::from_raw_parts_mut(pointer, size) })
+            } else {
+                // Safety: live memory by the layout's checks; nothing writes it meanwhile.
+                device.upload(location, unsafe { std::slice::from_raw_parts(pointer, size) })
+            }
+        })
     }
 
     fn run_kernel(&mut self, index: usize, pool: &mut Pool) {
@@ -228,9 +298,10 @@ impl Binding {
         program: &Program,
         index: usize,
         step: &ArchivedStep,
-        prepared: &Prepared,
+        hands: &mut Hands,
     ) -> Result<(), Error> {
         let plan = program.plan();
+        let prepared = hands.builtins[index].as_ref().expect("prepared by the session");
         let fault = |fault| Error::Builtin { step: index, name: prepared.builtin.name.into(), fault };
         let launch = &self.launches[index];
         let ranges: Vec<(*mut u8, usize, bool)> = launch
@@ -263,17 +334,20 @@ impl Binding {
                 check_range(plan, symbol.index(), value)?;
                 self.current[symbol.index()] = value;
             }
-            self.revalue(program)?;
+            self.revalue(program, hands)?;
             self.set_pointers();
         }
         Ok(())
     }
 
     /// Takes over `current` into sizes and addresses.
-    fn revalue(&mut self, program: &Program) -> Result<(), Error> {
+    fn revalue(&mut self, program: &Program, hands: &mut Hands) -> Result<(), Error> {
         self.layout.revalue(program.plan(), &self.current)?;
         self.resolve(program);
-        Ok(())
+        match hands.device.as_deref_mut() {
+            Some(device) => device.bind(program, &self.layout).map_err(|source| Error::DeviceBind { source }),
+            None => Ok(()),
+        }
     }
 
     /// Resolves steps and outputs by the layout.

@@ -29,6 +29,11 @@
 //! and unwinds nothing. While it runs, denormal numbers count as zero on its thread. The convention is AAPCS64 or System V's, on Windows too: one code image
 //! serves every operating system.
 //!
+//! ## Devices
+//! An artifact may have plans for GPUs beside the CPU's. [`Program::for_device_plan`] is the same
+//! program with one of them; [`Session::with_device`] runs it with a [`Device`], which does the
+//! shader steps, as `drupe-runtime-gpu` makes one. Kernels and builtins run here as ever.
+//!
 //! ## Trust
 //! An artifact is code, like a shared library: it is verified against damage and against
 //! contradictions (which give errors, never a crash), but its kernels do what they were compiled
@@ -46,6 +51,7 @@ mod builtins;
 mod code;
 mod cpu;
 mod denormals;
+mod device;
 mod error;
 mod execute;
 mod memory;
@@ -55,6 +61,7 @@ mod program;
 mod session;
 mod tensor;
 
+pub use device::{Device, DeviceError};
 pub use drupe_format::{DType, Verify};
 pub use error::{BuiltinFault, Error};
 pub use memory::MemoryUse;

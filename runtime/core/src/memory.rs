@@ -16,6 +16,8 @@ pub struct MemoryUse {
     pub scratch: u64,
     /// Weights, mapped from the file and shared between processes.
     pub constants: u64,
+    /// Memory of the session's device.
+    pub device: u64,
     /// The selected code image.
     pub code: u64,
 }

@@ -9,12 +9,14 @@ use crate::tensor::TensorView;
 pub struct StepReport<'a> {
     /// Its position in the plan.
     pub index: usize,
-    /// The kernel's or builtin's name.
+    /// The kernel's, builtin's or shader's name, or `upload`, `download`.
     pub name: &'a str,
     /// Where in the user's model it comes from.
     pub origin: &'a str,
-    /// How long it took.
+    /// How long it took; of a shader with the way to the device and back.
     pub elapsed: Duration,
+    /// How long it took by the device's own clock, if it is a shader and the device measures.
+    pub on_device: Option<Duration>,
     /// Number of parallel tasks.
     pub grid: i64,
     /// Operations, as the compiler counts them.

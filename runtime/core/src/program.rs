@@ -7,7 +7,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use drupe_format::plan::{ArchivedPlan, ArchivedStepOp};
+use drupe_format::plan::{ArchivedPlan, ArchivedRange, ArchivedStepOp};
 use drupe_format::{AlignedBytes, Artifact, FormatError, TENSOR_ALIGNMENT, Verify, describe_shape};
 use memmap2::Mmap;
 
@@ -25,21 +25,25 @@ pub struct LoadOptions {
     pub level: Option<String>,
 }
 
-/// A verified artifact, ready for sessions. Clones share it.
+/// A verified artifact with one of its plans, ready for sessions. Clones share it.
 #[derive(Clone)]
 pub struct Program {
     shared: Arc<Shared>,
+    /// 0 for the CPU's plan.
+    plan: usize,
 }
 
 struct Shared {
-    /// Points into `storage`.
-    plan: NonNull<ArchivedPlan>,
+    /// The CPU's plan and those for devices; they point into `storage`.
+    plans: Vec<NonNull<ArchivedPlan>>,
     constants: Range<usize>,
+    shaders: Range<usize>,
+    fingerprint: u64,
     code: Option<(usize, CodeImage)>,
     storage: Storage,
 }
 
-// Safety: `plan` is only read, and what it points to neither moves nor changes while `storage`,
+// Safety: `plans` are only read, and what they point to neither moves nor changes while `storage`,
 // which is part of the same value, lives.
 unsafe impl Send for Shared {}
 // Safety: as above.
@@ -98,8 +102,10 @@ impl Program {
     fn load(storage: Storage, file: Option<&File>, options: &LoadOptions) -> Result<Program, Error> {
         let artifact = Artifact::read(&storage, options.verify)?;
         let plan = artifact.plan();
-        builtins::check_plan(plan)?;
-        let needs_code = plan.steps.iter().any(|step| matches!(step.op, ArchivedStepOp::Kernel(_)));
+        let plans: Vec<&ArchivedPlan> = std::iter::once(plan).chain(artifact.device_plans().iter().copied()).collect();
+        plans.iter().try_for_each(|plan| builtins::check_plan(plan))?;
+        let mut steps = plans.iter().flat_map(|plan| plan.steps.iter());
+        let needs_code = steps.any(|step| matches!(step.op, ArchivedStepOp::Kernel(_)));
         let code = if needs_code {
             let environment = std::env::var("DRUPE_LEVEL").ok();
             let index = select_image(plan, options.level.as_deref().or(environment.as_deref()))?;
@@ -107,17 +113,54 @@ impl Program {
         } else {
             None
         };
-        let start = artifact.constants().as_ptr() as usize - storage.as_ptr() as usize;
-        let constants = start..start + artifact.constants().len();
-        let plan = NonNull::from(plan);
-        Ok(Program { shared: Arc::new(Shared { plan, constants, code, storage }) })
+        let within = |bytes: &[u8]| {
+            let start = if bytes.is_empty() { 0 } else { bytes.as_ptr() as usize - storage.as_ptr() as usize };
+            start..start + bytes.len()
+        };
+        let (constants, shaders) = (within(artifact.constants()), within(artifact.shaders()));
+        let fingerprint = artifact.fingerprint();
+        let plans = plans.into_iter().map(NonNull::from).collect();
+        let shared = Shared { plans, constants, shaders, fingerprint, code, storage };
+        Ok(Program { shared: Arc::new(shared), plan: 0 })
     }
 
-    /// The verified plan.
+    /// The verified plan: the CPU's, unless [`Program::for_device_plan`] has chosen another.
     pub fn plan(&self) -> &ArchivedPlan {
         // Safety: points into `storage`, which is not moved from or changed while `shared` lives:
         // a map and a vector keep their address when the value that owns them moves.
-        unsafe { self.shared.plan.as_ref() }
+        unsafe { self.shared.plans[self.plan].as_ref() }
+    }
+
+    /// The number of plans for devices, best first.
+    pub fn device_plans(&self) -> usize {
+        self.shared.plans.len() - 1
+    }
+
+    /// The same program with the device plan of this number; none if there are fewer. What it needs
+    /// of a device is `plan().device`.
+    pub fn for_device_plan(&self, index: usize) -> Option<Program> {
+        (index < self.device_plans()).then(|| Program { shared: self.shared.clone(), plan: index + 1 })
+    }
+
+    /// The same program with the CPU's plan.
+    pub fn for_cpu(&self) -> Program {
+        Program { shared: self.shared.clone(), plan: 0 }
+    }
+
+    /// Which device plan [`Program::plan`] is; none for the CPU's.
+    pub fn device_plan(&self) -> Option<usize> {
+        self.plan.checked_sub(1)
+    }
+
+    /// A shader's text.
+    pub fn shader_bytes(&self, range: &ArchivedRange) -> &[u8] {
+        let start = range.offset.to_native() as usize;
+        &self.shared.storage[self.shared.shaders.clone()][start..start + range.len.to_native() as usize]
+    }
+
+    /// A checksum of the whole artifact, to name what is cached about it.
+    pub fn fingerprint(&self) -> u64 {
+        self.shared.fingerprint
     }
 
     /// The weights.

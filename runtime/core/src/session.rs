@@ -1,12 +1,15 @@
 //! A session: one user of a program, with its own memory and threads.
 
+use std::time::Duration;
+
 use drupe_format::plan::ArchivedPort;
 use drupe_format::{Base, DType};
 
 use crate::bind::{InputShape, bind_symbols, match_inputs};
 use crate::builtins::{Prepared, prepare};
+use crate::device::Device;
 use crate::error::Error;
-use crate::execute::{Binding, Observer};
+use crate::execute::{Binding, Hands, Observer};
 use crate::memory::MemoryUse;
 use crate::observe::StepReport;
 use crate::pool::Pool;
@@ -31,6 +34,7 @@ pub struct Session {
     pool: Pool,
     memory_limit: Option<u64>,
     builtins: Vec<Option<Prepared>>,
+    device: Option<Box<dyn Device>>,
     binding: Option<Binding>,
 }
 
@@ -45,7 +49,29 @@ pub struct OutputView<'a> {
 
 impl Session {
     /// A session of its own threads; its memory comes when shapes are bound.
+    ///
+    /// # Errors
+    /// When there would be too many threads, or the program's plan is for a device.
     pub fn new(program: &Program, options: Options) -> Result<Session, Error> {
+        match program.plan().device.as_ref() {
+            Some(needs) => Err(Error::NoDevice { name: needs.name.as_str().into() }),
+            None => Session::with(program, options, None),
+        }
+    }
+
+    /// A session that runs a device plan (see [`Program::for_device_plan`]) with a device prepared
+    /// for it; kernels and builtins run on the session's threads as ever.
+    ///
+    /// # Errors
+    /// When there would be too many threads, or the program's plan is the CPU's.
+    pub fn with_device(program: &Program, options: Options, device: Box<dyn Device>) -> Result<Session, Error> {
+        match program.plan().device.as_ref() {
+            Some(_) => Session::with(program, options, Some(device)),
+            None => Err(Error::CpuPlan),
+        }
+    }
+
+    fn with(program: &Program, options: Options, device: Option<Box<dyn Device>>) -> Result<Session, Error> {
         let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let threads = if options.threads == 0 { cores().min(MOST_THREADS) } else { options.threads };
         if threads > MOST_THREADS {
@@ -57,6 +83,7 @@ impl Session {
             pool: Pool::new(threads),
             memory_limit: options.memory_limit,
             builtins: steps.map(|(index, step)| prepare(index, step)).collect::<Result<_, _>>()?,
+            device,
             binding: None,
         })
     }
@@ -75,7 +102,14 @@ impl Session {
     pub fn memory(&self) -> MemoryUse {
         let bound = self.binding.as_ref().map_or_else(MemoryUse::default, Binding::memory);
         let (constants, code) = (self.program.constants().len() as u64, self.program.code_bytes());
-        MemoryUse { constants, code, ..bound }
+        let device = self.device.as_ref().map_or(0, |device| device.memory());
+        MemoryUse { constants, code, device, ..bound }
+    }
+
+    /// The time that each shader step took in the runs since the last call, by the device's own clock;
+    /// none without a device that measures.
+    pub fn device_timings(&mut self) -> Option<Vec<(usize, Duration)>> {
+        self.device.as_mut()?.timings()
     }
 
     /// Prepares memory for inputs of these shapes, so that the first run is as fast as the others.
@@ -173,7 +207,11 @@ impl Session {
         let symbols = bind_symbols(plan, &ordered)?;
         if self.binding.as_ref().is_none_or(|binding| binding.bound_symbols() != symbols) {
             let old = self.binding.take();
-            self.binding = Some(Binding::new(&self.program, symbols, self.pool.threads(), self.memory_limit, old)?);
+            let new = Binding::new(&self.program, symbols, self.pool.threads(), self.memory_limit, old)?;
+            if let Some(device) = &mut self.device {
+                device.bind(&self.program, new.layout()).map_err(|source| Error::DeviceBind { source })?;
+            }
+            self.binding = Some(new);
         }
         Ok(order)
     }
@@ -198,8 +236,13 @@ impl Session {
         if binding.is_parallel() {
             self.pool.begin_run();
         }
-        let done = binding.run(&self.program, &self.builtins, &mut self.pool, &ordered, direct, observer);
+        let mut hands = Hands { builtins: &self.builtins, pool: &mut self.pool, device: self.device.as_deref_mut() };
+        let done = binding.run(&self.program, &mut hands, &ordered, direct, observer);
         self.pool.end_run();
+        // What a failed run has left on the device is not to be built upon.
+        if matches!(done, Err(Error::Device { .. } | Error::DeviceBind { .. })) {
+            self.binding = None;
+        }
         done
     }
 

@@ -65,6 +65,11 @@ impl<'a> Artifact<'a> {
         Ok(Artifact { bytes, sections, plan, device_plans })
     }
 
+    /// The checksum of the table of sections, hence of all checksums: other files have others.
+    pub fn fingerprint(&self) -> u64 {
+        u64_at(self.bytes, HEADER_LEN + self.sections.len() * ENTRY_LEN)
+    }
+
     /// The plan; every index in it is valid.
     pub fn plan(&self) -> &'a ArchivedPlan {
         self.plan

@@ -92,8 +92,23 @@ impl Maker {
     }
 
     /// The artifact with the test kernels (0: add, 1: double); memory is assigned.
-    pub fn finish(mut self) -> Vec<u8> {
-        self.plan.exprs = self.exprs.finish();
+    pub fn finish(self) -> Vec<u8> {
+        self.finish_with(&[])
+    }
+
+    /// [`Maker::finish`] with plans for devices beside it.
+    pub fn finish_with(mut self, device_plans: &[&Plan]) -> Vec<u8> {
+        self.complete();
+        let shaders: &[u8] = if device_plans.is_empty() { &[] } else { b"test" };
+        let bytes = code::image();
+        let code = [&bytes[..], &bytes[..], &bytes[..]];
+        let parts = Parts { constants: &self.constants, code: &code, device_plans, shaders, ..Parts::of(&self.plan) };
+        write(&parts).expect("valid plan")
+    }
+
+    /// Makes the plan whole.
+    pub fn complete(&mut self) {
+        self.plan.exprs = std::mem::take(&mut self.exprs).finish();
         assign_memory(&mut self.plan).expect("small");
         self.plan.kernels = ["add", "double"].map(|name| Kernel { name: name.into(), source: None }).into();
         let image = |level: &str, arch: &str, features: &[&str]| Code {
@@ -107,9 +122,6 @@ impl Maker {
             image("base", std::env::consts::ARCH, &[]),
             image("base", "pdp11", &[]),
         ];
-        let bytes = code::image();
-        let code = [&bytes[..], &bytes[..], &bytes[..]];
-        write(&Parts { constants: &self.constants, code: &code, ..Parts::of(&self.plan) }).expect("valid plan")
     }
 }
 

@@ -7,7 +7,7 @@ use crate::plan::port_dtype;
 use drupe_ir::{DType, Diagnostic, Dim};
 use drupe_lower::{Arg, Buffer, BufferId, KernelVariants, Place, Program, Step, Work};
 
-/// `program` with every builtin step as the runtime takes it. Kernels keep only their names.
+/// `program` with every builtin step as the runtime takes it. Kernels keep only their names; shaders are left out.
 pub(crate) fn as_the_runtime_takes_them(program: &Program) -> Result<Program, Diagnostic> {
     let name = |kernel: &KernelVariants| KernelVariants { name: kernel.name.clone(), levels: Vec::new() };
     let mut buffers = program.buffers.clone();
@@ -15,7 +15,7 @@ pub(crate) fn as_the_runtime_takes_them(program: &Program) -> Result<Program, Di
     for step in &mut steps {
         match &step.work {
             Work::Builtin { name: "top_k" | "top_k_indices", .. } => top_k(step, &mut buffers)?,
-            Work::Builtin { .. } | Work::Kernel(_) => {}
+            Work::Builtin { .. } | Work::Kernel(_) | Work::Shader(_) | Work::Copy { .. } => {}
         }
     }
     Ok(Program {
@@ -24,6 +24,7 @@ pub(crate) fn as_the_runtime_takes_them(program: &Program) -> Result<Program, Di
         inputs: program.inputs.clone(),
         outputs: program.outputs.clone(),
         kernels: program.kernels.iter().map(name).collect(),
+        shaders: Vec::new(),
         buffers,
         steps,
     })

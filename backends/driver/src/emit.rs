@@ -1,16 +1,19 @@
 //! Kernels to machine code, by the backend and for the levels that were asked for.
 
-use crate::{Backend, CompileOptions};
+pub use crate::shaders::ShaderCode;
+use crate::{Backend, CompileOptions, shaders};
 use drupe_ir::Diagnostic;
 use drupe_kernel::Kernel;
 use drupe_lower::Program;
 use drupe_target::{Arch, IsaLevel, Target};
 
-/// The objects of every level of the target, best first.
+/// The code of some programs.
 #[derive(Clone, Debug)]
 pub struct EmittedCode {
-    /// The levels.
+    /// The objects of every level of the target, best first: all programs' kernels.
     pub levels: Vec<LevelCode>,
+    /// By program, in the order of its shaders.
+    pub shaders: Vec<Vec<ShaderCode>>,
 }
 
 /// The objects of one level.
@@ -50,15 +53,16 @@ pub(crate) fn backend_target(options: &CompileOptions) -> Target {
     }
 }
 
-/// Objects for all levels.
-pub(crate) fn emit(program: &Program, options: &CompileOptions) -> Result<EmittedCode, Diagnostic> {
+/// Objects for all levels, and shaders.
+pub(crate) fn emit(programs: &[&Program], options: &CompileOptions) -> Result<EmittedCode, Diagnostic> {
     let target = backend_target(options);
     let mut levels = Vec::new();
     for (index, level) in target.levels.iter().enumerate() {
-        let objects = objects(&kernels(program, index), &target, level, options.backend)?;
+        let objects = objects(&kernels(programs, index), &target, level, options.backend)?;
         levels.push(LevelCode { level: level.clone(), objects });
     }
-    Ok(EmittedCode { levels })
+    let shaders = programs.iter().map(|program| shaders::emit(program, &target)).collect::<Result<_, _>>()?;
+    Ok(EmittedCode { levels, shaders })
 }
 
 /// All kernels of level `level` in `form`, as one file.
@@ -69,15 +73,23 @@ pub(crate) fn emit_form(
     form: CodeForm,
 ) -> Result<Vec<u8>, Diagnostic> {
     let target = backend_target(options);
-    let kernels = kernels(program, level);
+    let kernels = kernels(&[program], level);
     match options.backend {
         Backend::Llvm => llvm::form(&kernels, &target, &target.levels[level], form),
         Backend::Cranelift => cranelift::form(&kernels, &target, &target.levels[level], form),
     }
 }
 
-fn kernels(program: &Program, level: usize) -> Vec<Kernel> {
-    program.kernels.iter().map(|variants| variants.levels[level].clone()).collect()
+/// The kernels of level `level`, program by program; names differ between programs.
+pub(crate) fn kernels(programs: &[&Program], level: usize) -> Vec<Kernel> {
+    let mut all = Vec::new();
+    for (number, program) in programs.iter().enumerate() {
+        for kernel in program.kernels.iter().map(|variants| &variants.levels[level]) {
+            let name = if number == 0 { kernel.name.clone() } else { format!("{}_plan{number}", kernel.name) };
+            all.push(Kernel { name, ..kernel.clone() });
+        }
+    }
+    all
 }
 
 fn objects(

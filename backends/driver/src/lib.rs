@@ -27,11 +27,14 @@ mod emit;
 mod exprs;
 mod options;
 mod plan;
+mod shaders;
 pub mod stages;
 
+pub use drupe_lower::Placement;
 pub use options::{Backend, CompileOptions, Watch};
 
 use drupe_ir::{Diagnostic, Module};
+use drupe_lower::Program;
 use std::path::Path;
 
 /// Compiles the model file at `path` (`.onnx`, or `.ir` for textual IR) to the bytes of an artifact.
@@ -43,7 +46,8 @@ pub fn compile_file(path: impl AsRef<Path>, options: &CompileOptions) -> Result<
 /// Compiles `module` to the bytes of an artifact.
 pub fn compile(module: &Module, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
     let module = stages::rewrite(module, options)?;
-    let program = stages::lower(&module, options)?;
-    let code = stages::emit(&program, options)?;
-    stages::write(&program, &code, options)
+    let programs = stages::lower_for_all(&module, options)?;
+    let programs: Vec<&Program> = programs.iter().collect();
+    let code = stages::emit(&programs, options)?;
+    stages::write(&programs, &code, options)
 }

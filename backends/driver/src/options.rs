@@ -1,6 +1,7 @@
 //! How to compile.
 
 use drupe_ir::{Diagnostic, Dim};
+use drupe_lower::Placement;
 use drupe_target::Target;
 use std::fmt;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct CompileOptions {
     pub rewrite: bool,
     /// Keep every node's result in memory of its own, for comparison with another engine.
     pub observe: bool,
+    /// Add a plan for the target's GPU, with steps placed on it so.
+    pub gpu: Option<Placement>,
     /// Who is told about the stages.
     pub watch: Watch,
 }
@@ -66,6 +69,7 @@ impl Default for CompileOptions {
             values: Vec::new(),
             rewrite: true,
             observe: false,
+            gpu: None,
             watch: Watch::default(),
         }
     }

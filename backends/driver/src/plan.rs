@@ -2,29 +2,79 @@
 
 use crate::builtins;
 use crate::exprs::{Exprs, solvable};
+use crate::shaders::{ShaderCode, Texts};
 use drupe_format::plan::{self, ExprId};
-use drupe_format::{DType, Lifetime, Plan, TENSOR_ALIGNMENT, plan_arena};
+use drupe_format::{DEVICE_ALIGNMENT, DType, Lifetime, Plan, TENSOR_ALIGNMENT, plan_arena};
 use drupe_ir::{Diagnostic, Dim};
-use drupe_lower::{Arg, BufferId, Place, Port, Program, Step, Work};
+use drupe_lower::{Arg, BufferId, Place, Port, Program, Step, Unit, Work};
+use drupe_target::Target;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// What an artifact's writer needs of a program besides its code.
+/// What an artifact's writer needs of programs besides their code.
 pub(crate) struct Planned {
-    /// The plan; its `code` is what was given.
-    pub plan: Plan,
+    /// The plans, in the order of the programs.
+    pub plans: Vec<Plan>,
     /// The constants section.
     pub constants: Vec<u8>,
+    /// The shaders section.
+    pub shaders: Vec<u8>,
 }
 
-/// Plans `program`, with `code` as linked.
-pub(crate) fn plan(program: &Program, code: Vec<plan::Code>) -> Result<Planned, Diagnostic> {
+/// Plans `programs` for `target`: the first for the CPU, the others for its GPU. `code` are the linked images, with the
+/// entries of all programs' kernels; `shaders` are those of each program.
+pub(crate) fn plan(
+    programs: &[&Program],
+    code: &[plan::Code],
+    shaders: &[Vec<ShaderCode>],
+    target: &Target,
+) -> Result<Planned, Diagnostic> {
+    let alignment = if programs.len() > 1 { DEVICE_ALIGNMENT } else { TENSOR_ALIGNMENT };
+    let mut constants = Constants { bytes: Vec::new(), seen: HashMap::new(), alignment };
+    let mut texts = Texts::default();
+    let mut plans = Vec::new();
+    let mut first_kernel = 0;
+    for (number, (program, shaders)) in programs.iter().zip(shaders).enumerate() {
+        let mut plan = plan_one(program, &mut constants)?;
+        let kernels = first_kernel..first_kernel + plan.kernels.len();
+        first_kernel = kernels.end;
+        plan.code = code.to_vec();
+        plan.code.iter_mut().for_each(|code| code.entries = code.entries[kernels.clone()].to_vec());
+        if let Some(gpu) = target.gpu.as_ref().filter(|_| number > 0) {
+            plan.shaders = shaders.iter().map(|shader| shader.row(&mut texts)).collect();
+            plan.device = Some(crate::shaders::needs(program, shaders, target, gpu));
+        }
+        plans.push(plan);
+    }
+    Ok(Planned { plans, constants: constants.bytes, shaders: texts.bytes })
+}
+
+/// The constants section as it grows.
+struct Constants<'a> {
+    bytes: Vec<u8>,
+    /// Where contents are that were there before.
+    seen: HashMap<&'a [u8], u64>,
+    alignment: u64,
+}
+
+impl<'a> Constants<'a> {
+    fn offset(&mut self, contents: &'a [u8]) -> u64 {
+        *self.seen.entry(contents).or_insert_with(|| {
+            self.bytes.resize(self.bytes.len().next_multiple_of(self.alignment as usize), 0);
+            self.bytes.extend(contents);
+            (self.bytes.len() - contents.len()) as u64
+        })
+    }
+}
+
+/// The plan of `program`, without code and shaders.
+fn plan_one<'a>(program: &'a Program, constants: &mut Constants<'a>) -> Result<Plan, Diagnostic> {
+    let given = program;
     let program = &builtins::as_the_runtime_takes_them(program)?;
     let symbols = symbols(program)?;
     let exprs = Exprs::new(symbols.iter().map(|symbol| symbol.name.as_str().into()));
     let mut planner = Planner { program, exprs, kept: vec![None; program.buffers.len()] };
-    let mut constants = Vec::new();
-    let mut buffers = planner.buffers(&mut constants)?;
+    let mut buffers = planner.buffers(given, constants)?;
     let steps = program.steps.iter().map(|step| planner.step(step)).collect::<Result<_, _>>()?;
     let inputs = planner.ports(&program.inputs)?;
     let outputs = planner.ports(&program.outputs)?;
@@ -33,9 +83,7 @@ pub(crate) fn plan(program: &Program, code: Vec<plan::Code>) -> Result<Planned, 
     let static_arena = bake_arena(&planner.exprs, &mut buffers)?;
     let kernels =
         (program.kernels.iter()).map(|kernel| plan::Kernel { name: kernel.name.clone(), source: None }).collect();
-    let plan = Plan {
-        producer: concat!("drupe ", env!("CARGO_PKG_VERSION")).into(),
-        model: program.name.clone(),
+    Ok(Plan {
         symbols,
         exprs: planner.exprs.finish(),
         inputs,
@@ -44,12 +92,9 @@ pub(crate) fn plan(program: &Program, code: Vec<plan::Code>) -> Result<Planned, 
         kernels,
         steps,
         scratch,
-        code,
         static_arena,
-        device: None,
-        shaders: Vec::new(),
-    };
-    Ok(Planned { plan, constants })
+        ..Plan::empty(concat!("drupe ", env!("CARGO_PKG_VERSION")), &program.name)
+    })
 }
 
 /// The symbols that some size depends on. Every one must be told by an input's shape.
@@ -100,25 +145,28 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The buffers that anything uses, with their live ranges; appends the constants' bytes.
-    fn buffers(&mut self, constants: &mut Vec<u8>) -> Result<Vec<plan::Buffer>, Diagnostic> {
+    /// The buffers that anything uses, with their live ranges; constants are taken from `given`, whose first buffers
+    /// are the same.
+    fn buffers<'a>(
+        &mut self,
+        given: &'a Program,
+        constants: &mut Constants<'a>,
+    ) -> Result<Vec<plan::Buffer>, Diagnostic> {
         let ranges = self.program.live_ranges();
-        let mut seen: HashMap<&[u8], u64> = HashMap::new();
         let mut buffers = Vec::new();
         for (index, (buffer, range)) in self.program.buffers.iter().zip(ranges).enumerate() {
             let Some((first_step, last_step)) = range else { continue };
-            let place = match &buffer.place {
+            let contents = given.buffers.get(index).map(|buffer| &buffer.place);
+            let place = match contents.unwrap_or(&buffer.place) {
                 Place::Arena => plan::Place::Arena { offset: None },
                 Place::Input => plan::Place::Input,
                 Place::Output => plan::Place::Output,
-                Place::Constant(data) => {
-                    let offset = *seen.entry(data.bytes()).or_insert_with(|| {
-                        constants.resize(constants.len().next_multiple_of(TENSOR_ALIGNMENT as usize), 0);
-                        constants.extend(data.bytes());
-                        (constants.len() - data.bytes().len()) as u64
-                    });
-                    plan::Place::Constant { offset, len: data.bytes().len() as u64 }
-                }
+                Place::Constant(_) => match contents {
+                    Some(Place::Constant(data)) => {
+                        plan::Place::Constant { offset: constants.offset(data.bytes()), len: data.bytes().len() as u64 }
+                    }
+                    _ => return Err(Diagnostic::new("internal", "a step of the runtime has a constant of its own")),
+                },
             };
             self.kept[index] = Some(plan::BufferId(buffers.len() as u32));
             let size = self.exprs.dim(&buffer.bytes)?;
@@ -134,6 +182,9 @@ impl Planner<'_> {
             Work::Builtin { name, ints } => {
                 plan::StepOp::Builtin { name: (*name).into(), ints: ints.clone(), floats: Vec::new() }
             }
+            Work::Shader(shader) => plan::StepOp::Shader(plan::ShaderId(shader.0 as u32)),
+            Work::Copy { to: Unit::Gpu } => plan::StepOp::Upload,
+            Work::Copy { to: Unit::Cpu } => plan::StepOp::Download,
         };
         let result = match &step.result {
             Some(port) => {

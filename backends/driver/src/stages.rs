@@ -1,6 +1,6 @@
 //! The stages of a compilation, each a function from one representation to the next.
 
-pub use crate::emit::{CodeForm, EmittedCode, LevelCode};
+pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
 use crate::{CompileOptions, emit, plan};
 use drupe_format::plan::Code;
@@ -31,15 +31,31 @@ pub fn rewrite(module: &Module, options: &CompileOptions) -> Result<Module, Diag
     options.watch.stage("rewrite", || Ok(drupe_rewrite::rewrite(module, &target(options), &Default::default())?.0))
 }
 
-/// Fuses, places and schedules.
+/// Fuses, places and schedules, for the CPU.
 pub fn lower(module: &Module, options: &CompileOptions) -> Result<Program, Diagnostic> {
-    let how = drupe_lower::Options { observe: options.observe };
+    let how = drupe_lower::Options { observe: options.observe, gpu: None };
     options.watch.stage("lower", || drupe_lower::lower(module, &target(options), &how))
 }
 
-/// Turns the kernels into machine code, for every level of the target.
-pub fn emit(program: &Program, options: &CompileOptions) -> Result<EmittedCode, Diagnostic> {
-    options.watch.stage("emit", || emit::emit(program, options))
+/// The program for the CPU and then, if one is asked for, that for the GPU.
+pub fn lower_for_all(module: &Module, options: &CompileOptions) -> Result<Vec<Program>, Diagnostic> {
+    let mut programs = vec![lower(module, options)?];
+    if let Some(placement) = options.gpu {
+        let target = target(options);
+        if target.gpu.is_none() {
+            return Err(Diagnostic::new("target", format!("{} has no GPU", target.name))
+                .help("compile for its CPU, or describe a GPU in a section [gpu] of a target file"));
+        }
+        let how = drupe_lower::Options { observe: options.observe, gpu: Some(placement) };
+        programs.push(options.watch.stage("lower for the GPU", || drupe_lower::lower(module, &target, &how))?);
+    }
+    Ok(programs)
+}
+
+/// Turns the kernels of `programs` into machine code, for every level of the target, and their shaders into what GPUs
+/// take. The first is the CPU's, the others are for GPUs, best first.
+pub fn emit(programs: &[&Program], options: &CompileOptions) -> Result<EmittedCode, Diagnostic> {
+    options.watch.stage("emit", || emit::emit(programs, options))
 }
 
 /// The kernels of the target's level number `level` as one file to look at or to link.
@@ -52,12 +68,12 @@ pub fn emit_form(
     options.watch.stage("emit", || emit::emit_form(program, options, level, form))
 }
 
-/// Links and plans, and gives the artifact's bytes.
-pub fn write(program: &Program, code: &EmittedCode, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
+/// Links and plans, and gives the artifact's bytes. `code` is that of `programs`.
+pub fn write(programs: &[&Program], code: &EmittedCode, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
     options.watch.stage("write", || {
-        let names: Vec<String> = program.kernels.iter().map(|kernel| kernel.name.clone()).collect();
+        let names: Vec<String> = emit::kernels(programs, 0).into_iter().map(|kernel| kernel.name).collect();
         let (mut rows, mut images) = (Vec::new(), Vec::new());
-        // A program of views and builtins has no code.
+        // Programs of views and builtins have no code.
         for level in code.levels.iter().filter(|_| !names.is_empty()) {
             let objects: Vec<&[u8]> = level.objects.iter().map(Vec::as_slice).collect();
             let image = drupe_link::link(&objects, &names).map_err(|error| Diagnostic::new("link", error))?;
@@ -69,14 +85,18 @@ pub fn write(program: &Program, code: &EmittedCode, options: &CompileOptions) ->
             });
             images.push(image.bytes);
         }
-        let planned = plan::plan(program, rows)?;
+        let planned = plan::plan(programs, &rows, &code.shaders, &options.target)?;
         let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
-        let parts =
-            drupe_format::Parts {
-                constants: &planned.constants,
-                code: &images,
-                ..drupe_format::Parts::of(&planned.plan)
-            };
+        let [first, rest @ ..] = planned.plans.as_slice() else {
+            return Err(Diagnostic::new("internal", "there is no program to write"));
+        };
+        let parts = drupe_format::Parts {
+            constants: &planned.constants,
+            code: &images,
+            device_plans: &rest.iter().collect::<Vec<_>>(),
+            shaders: &planned.shaders,
+            ..drupe_format::Parts::of(first)
+        };
         drupe_format::write(&parts).map_err(|error| Diagnostic::new("plan", error))
     })
 }

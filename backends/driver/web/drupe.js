@@ -270,8 +270,22 @@ function checkedFields(plan) {
         throw wrong(`${where}: ${arg.bytes} bytes at ${arg.offset} are no range of ${arg.base} ${arg.index ?? ""}`);
       }
     }
+    const overlap = overlapping(step.args);
+    if (overlap) throw wrong(`${where}: arguments ${overlap.join(" and ")} overlap, which WebGPU never allows`);
   });
   return plan;
+}
+
+/** Two arguments that share memory: all are bound to be written. @param {Range[]} args */
+function overlapping(args) {
+  const same = (/** @type {Range} */ a, /** @type {Range} */ b) => a.base === b.base
+    && (a.base === "arena" || a.base === "constants" || a.index === b.index);
+  for (const [second, b] of args.entries()) {
+    const first = args.slice(0, second).findIndex((a) =>
+      same(a, b) && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes);
+    if (first >= 0) return [first, second];
+  }
+  return undefined;
 }
 
 const padded = (/** @type {number} */ bytes, /** @type {number} */ multiple) => Math.ceil(bytes / multiple) * multiple;

@@ -7,6 +7,7 @@
 //! nest      region -> loops over addresses; constant operands of contractions are packed
 //! schedule  nest -> tiles, vectors, unrolling, for each level of the target
 //! emit      nest + schedule -> kernel
+//! units     each step on the CPU or the GPU, and copies between their memories
 //! ```
 //!
 //! [`lower`] takes a rewritten [`drupe_ir::Module`] and gives a [`Program`]. Constant operands of contractions are
@@ -28,8 +29,9 @@ mod print;
 mod program;
 mod schedule;
 mod steps;
+mod units;
 
-pub use program::{Arg, Buffer, BufferId, KernelId, KernelVariants, Place, Port, Program, Step, Work};
+pub use program::{Arg, Buffer, BufferId, KernelId, KernelVariants, Place, Port, Program, ShaderId, Step, Unit, Work};
 
 use drupe_ir::{Diagnostic, Module};
 use drupe_target::Target;
@@ -42,16 +44,27 @@ pub struct Options {
     /// Keep every node's result in a dense buffer of its own: no fusion and no views, so that each can be
     /// compared with another engine's.
     pub observe: bool,
+    /// Lower for the target's GPU: steps are placed on it or on the CPU.
+    pub gpu: Option<Placement>,
 }
 
-/// Lowers `module` for `target`.
+/// Which steps of a program for a GPU are placed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Those that make the program fastest, by the target's numbers: copies between the units count.
+    Fastest,
+    /// All that the GPU can run.
+    Gpu,
+}
+
+/// Lowers `module` for `target`. For a GPU, the target has one.
 pub fn lower(module: &Module, target: &Target, options: &Options) -> Result<Program, Diagnostic> {
     check::check(module)?;
     let roles = assign_roles(module, options.observe);
     let graph = &module.graph;
     let kernels = graph.values().filter(|value| roles[value.index()] == Role::Kernel);
     let mut regions: Vec<_> = kernels.map(|value| compose(module, &roles, value)).collect();
-    let mut builder = Builder::new(module, target, &roles, &mut regions);
+    let mut builder = Builder::new(module, target, options, &roles, &mut regions);
     let mut next = regions.iter().peekable();
     for value in graph.values() {
         builder.extras(value)?;

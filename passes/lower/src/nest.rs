@@ -40,6 +40,15 @@ impl Address {
         Address::Strided { affine, computed: Vec::new() }
     }
 
+    /// Moves everything by `distance` elements.
+    pub fn shift(&mut self, distance: &Dim) {
+        let constant = Affine::constant(distance.clone());
+        match self {
+            Address::Strided { affine, .. } => *affine = affine.plus(&constant),
+            Address::Panels { batch, .. } => *batch = batch.plus(&constant),
+        }
+    }
+
     /// How far the address moves when `var` grows by one (between panels: on average).
     pub fn coefficient(&self, var: Var) -> Dim {
         match self {

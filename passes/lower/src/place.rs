@@ -82,6 +82,8 @@ pub struct Places {
     pub buffers: Vec<Buffer>,
     /// What the plan needs besides the regions, in the order to run; each after or before a value's region.
     pub extras: Vec<Extra>,
+    /// Whether room is filled by one step.
+    whole: bool,
 }
 
 /// Work that no node of the graph asks for.
@@ -112,9 +114,13 @@ pub enum Fill {
 pub type Halos = Vec<Option<Halo>>;
 
 /// Gives every value a home.
-pub fn place(module: &Module, roles: &[Role], halos: &Halos) -> Places {
+///
+/// With `whole` the room around a value is filled by one step, over the value too, instead of slab by slab: less
+/// starting of work, more writing.
+pub fn place(module: &Module, roles: &[Role], halos: &Halos, whole: bool) -> Places {
     let graph = &module.graph;
-    let mut places = Places { homes: vec![None; graph.nodes.len()], buffers: Vec::new(), extras: Vec::new() };
+    let homes = vec![None; graph.nodes.len()];
+    let mut places = Places { homes, buffers: Vec::new(), extras: Vec::new(), whole };
     let pinned = |value: ValueId| graph.outputs.values().any(|output| *output == value);
     // Where concatenations want their operands, decided from the last to the first so that they nest.
     let mut wanted: Vec<Option<(ValueId, Vec<Dim>)>> = vec![None; graph.nodes.len()];
@@ -285,6 +291,12 @@ impl Places {
 
     /// Zeros for the room around `of`: one slab before and one after each axis that has room.
     pub fn borders(&mut self, home: &Home, shape: &[Dim], halo: &Halo, of: ValueId, before: ValueId) {
+        if self.whole && !halo.is_none() {
+            let low: Vec<Dim> = halo.room.iter().map(|(low, _)| &Dim::from(0) - low).collect();
+            let to = Home { start: home.offset_by(&low), ..home.clone() };
+            self.extras.push(Extra { before, of, to, shape: halo.padded(shape), fill: Fill::Zero });
+            return;
+        }
         // Axes already covered reach over their room; later ones only over the value itself.
         let mut start: Vec<Dim> = vec![Dim::from(0); shape.len()];
         let mut extent: Vec<Dim> = shape.to_vec();

@@ -15,7 +15,7 @@
 //! A step's arguments are buffers, from a byte on; behind the arrow are those it writes. A step that works in place
 //! reads and writes one buffer.
 
-use crate::{Arg, Buffer, BufferId, Place, Port, Program, Step, Work};
+use crate::{Arg, Buffer, BufferId, Place, Port, Program, Step, Unit, Work};
 use drupe_ir::SymbolRange;
 use std::fmt;
 
@@ -65,6 +65,14 @@ impl Program {
 
     fn step(&self, step: &Step) -> String {
         let work = match &step.work {
+            Work::Copy { to } => {
+                let unit = match to {
+                    Unit::Cpu => "CPU",
+                    Unit::Gpu => "GPU",
+                };
+                return format!("copy {} to the {unit}, {} bytes", arg(&step.args[0]), step.bytes);
+            }
+            Work::Shader(shader) => format!("gpu {}", self.shaders[shader.0].name),
             Work::Kernel(kernel) => self.kernels[kernel.0].name.clone(),
             Work::Builtin { name, ints } => format!("{name} {ints:?} "),
         };
@@ -75,7 +83,8 @@ impl Program {
         let arrow = if step.args.iter().all(|arg| arg.writes) { "-> " } else { " -> " };
         let mut text = format!("{work}({}{arrow}{})", args(false), args(true));
         if !step.tasks.is(1) {
-            text += &format!(", {} tasks", step.tasks);
+            let tasks = if matches!(step.work, Work::Shader(_)) { "workgroups" } else { "tasks" };
+            text += &format!(", {} {tasks}", step.tasks);
         }
         text += &format!(", {} flop", step.flops);
         if let Some(result) = &step.result {

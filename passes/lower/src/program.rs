@@ -20,8 +20,21 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// The distinct kernels.
     pub kernels: Vec<KernelVariants>,
+    /// The distinct kernels that are scheduled for the target's GPU, if the program was lowered for it.
+    pub shaders: Vec<Kernel>,
     /// What runs, in order.
     pub steps: Vec<Step>,
+}
+
+impl Step {
+    /// What runs it; none for a copy, which is both units' business.
+    pub fn unit(&self) -> Option<Unit> {
+        match self.work {
+            Work::Kernel(_) | Work::Builtin { .. } => Some(Unit::Cpu),
+            Work::Shader(_) => Some(Unit::Gpu),
+            Work::Copy { .. } => None,
+        }
+    }
 }
 
 impl Program {
@@ -87,6 +100,10 @@ pub struct Port {
     pub buffer: BufferId,
 }
 
+/// A position in [`Program::shaders`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShaderId(pub usize);
+
 /// One kernel, scheduled for each level of the target; all take the same arguments and tasks.
 #[derive(Clone, Debug)]
 pub struct KernelVariants {
@@ -122,6 +139,13 @@ pub struct Step {
 pub enum Work {
     /// Machine code.
     Kernel(KernelId),
+    /// A shader; the step's tasks are workgroups.
+    Shader(ShaderId),
+    /// Brings the one argument's buffer from the memory of one unit to that of the other.
+    Copy {
+        /// Whose memory it gets to.
+        to: Unit,
+    },
     /// A portable implementation in the runtime, by name (`top_k`, ...), with its numbers.
     Builtin {
         /// The name in the runtime's table.
@@ -129,6 +153,15 @@ pub enum Work {
         /// Integer parameters; symbolic ones are in [`Step::dims`].
         ints: Vec<i64>,
     },
+}
+
+/// What runs a step. Each has a memory of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unit {
+    /// The CPU.
+    Cpu,
+    /// The GPU.
+    Gpu,
 }
 
 /// A buffer given to a step.

@@ -1,4 +1,9 @@
-//! Schedules: how a nest is cut into tiles, for one level of a target. A [`Schedule`] is data; [`crate::emit`] obeys.
+//! Schedules: how a nest is cut into tiles, for one level of a target or for its GPU. A [`Schedule`] is data;
+//! [`crate::emit`] obeys.
+
+mod gpu;
+
+pub use gpu::choose_for_gpu;
 
 use crate::affine::Var;
 use crate::nest::{Nest, PANEL};
@@ -30,6 +35,41 @@ pub struct Schedule {
     pub prefetch: Option<i64>,
     /// The loop variables, the row's among them, that one item runs through whole.
     pub within: Vec<usize>,
+    /// Who runs an item.
+    pub spread: Spread,
+}
+
+/// Who runs an item of work: a register tile, or as many as make a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// A task of a CPU, one item of its share after the other.
+    Tasks,
+    /// An invocation of a workgroup of `size`: each has an item of its own.
+    Invocations {
+        /// Invocations of a workgroup.
+        size: u32,
+    },
+    /// A workgroup of `size`. Its invocations share out the folds that do not depend on the column, and then the
+    /// columns; or, if `split`, the reduction of the register tile.
+    Workgroup {
+        /// Invocations of a workgroup.
+        size: u32,
+        /// Whether they share out the tile's reduction.
+        split: bool,
+    },
+    /// A workgroup that brings the operands of a contraction to shared memory, slab by slab.
+    Staged(Staged),
+}
+
+/// A contraction through shared memory: all loop variables but the column and those in `outer` count as one, the row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// Invocations along the rows, and along the columns; each has a register tile.
+    pub grid: (u32, u32),
+    /// Steps of the innermost reduction variable that are in shared memory at a time: a multiple of 4.
+    pub slab: i64,
+    /// The loop variables along which both operands move: each value is a contraction of its own.
+    pub outer: Vec<usize>,
 }
 
 /// Elements of one item of an element-wise kernel.
@@ -50,6 +90,7 @@ pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
         rows_inside: false,
         prefetch: None,
         within: Vec::new(),
+        spread: Spread::Tasks,
     };
     let Some(column) = schedule.column else { return schedule };
     let column_var = Var::Index(column);

@@ -1,14 +1,15 @@
 //! Steps: every region, copy and fill becomes a kernel and its arguments.
 
-use crate::affine::Var;
-use crate::emit::{Signature, emit};
+use crate::affine::{Affine, Var};
+use crate::emit::{Signature, emit, workgroups};
 use crate::fuse::{Region, Role};
 use crate::halo::{reach, without_test};
 use crate::nest::{Address, Nest};
 use crate::pack::packable;
 use crate::place::{Extra, Fill, Halo, Halos, Home, Places, fill_body, name_of, needs_dense, place};
-use crate::schedule::choose;
-use crate::{Arg, BufferId, KernelId, KernelVariants, Place, Port, Program, Step, Work};
+use crate::schedule::{choose, choose_for_gpu};
+use crate::units::{Launch, drop_unused, insert_copies, place_steps};
+use crate::{Arg, Buffer, BufferId, KernelId, KernelVariants, Options, Place, Port, Program, ShaderId, Step, Work};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, Type, ValueId};
 use drupe_kernel::Kernel;
 use drupe_target::Target;
@@ -17,6 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Operations that are worth a task of their own.
 const TASK_OPERATIONS: i64 = 50_000;
+
+/// Buffers of a program for a GPU are multiples of this in the arena, so that each starts where a shader can see it.
+const ROOM: i64 = 256;
 
 /// The most tasks of a step.
 const MOST_TASKS: i64 = 64;
@@ -30,9 +34,13 @@ pub struct Builder<'a> {
     /// Copies of operands with the halo that one region needs: by region's result and operand.
     padded: BTreeMap<(ValueId, ValueId), Home>,
     kernels: IndexMap<String, KernelVariants>,
+    shaders: IndexMap<String, Kernel>,
+    options: &'a Options,
     /// Packed constants: by operand, and how it is read.
     packed: BTreeMap<(ValueId, String), BufferId>,
     steps: Vec<Step>,
+    /// For every step how a GPU runs it, if it can.
+    launches: Vec<Option<Launch>>,
     /// For every step the arguments that its result may overwrite: each element is read only where the same
     /// element of the result goes.
     overwritable: Vec<Vec<usize>>,
@@ -40,7 +48,13 @@ pub struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// Places all values. Regions whose padding is covered by a halo lose their tests for it.
-    pub fn new(module: &'a Module, target: &'a Target, roles: &'a [Role], regions: &mut [Region]) -> Builder<'a> {
+    pub fn new(
+        module: &'a Module,
+        target: &'a Target,
+        options: &'a Options,
+        roles: &'a [Role],
+        regions: &mut [Region],
+    ) -> Builder<'a> {
         let graph = &module.graph;
         let mut halos: Halos = vec![None; graph.nodes.len()];
         let mut copies = Vec::new();
@@ -61,7 +75,7 @@ impl<'a> Builder<'a> {
                 copies.push((region.result, operand, halo));
             }
         }
-        let places = place(module, roles, &halos);
+        let places = place(module, roles, &halos, options.gpu.is_some());
         let mut builder = Builder {
             module,
             target,
@@ -69,8 +83,11 @@ impl<'a> Builder<'a> {
             places,
             padded: BTreeMap::new(),
             kernels: IndexMap::new(),
+            shaders: IndexMap::new(),
+            options,
             packed: BTreeMap::new(),
             steps: Vec::new(),
+            launches: Vec::new(),
             overwritable: Vec::new(),
         };
         for (result, operand, halo) in copies {
@@ -200,11 +217,7 @@ impl<'a> Builder<'a> {
         }
         let key = format!("{levels:?}");
         let number = self.kernels.len();
-        let stem = match nest.body.folds.len() {
-            0 => "map",
-            1 if nest.factors(0).is_some() => "contract",
-            _ => "reduce",
-        };
+        let stem = stem(&nest);
         let entry = self.kernels.entry(key);
         let id = KernelId(entry.index());
         entry.or_insert_with(|| {
@@ -221,6 +234,8 @@ impl<'a> Builder<'a> {
         let mut args: Vec<Arg> =
             operands.iter().zip(&signature.operands).map(|(home, dtype)| argument(home, *dtype, false)).collect();
         args.push(argument(&to, result_dtype, true));
+        let launch = self.shader(&nest, &operands, &to, &args);
+        self.launches.push(launch);
         let same_element = |operand: &usize| {
             let mut reads = nest.reads.values().filter(|(read, _)| read == operand).peekable();
             reads.peek().is_some()
@@ -237,6 +252,35 @@ impl<'a> Builder<'a> {
         });
         let dims = dims.into_iter().collect();
         self.steps.push(Step { work: Work::Kernel(id), args, dims, tasks: share, origin, result, flops, bytes });
+    }
+
+    /// How the GPU runs `nest`, if it is asked for and has room for the arguments. There, starts are part of the
+    /// addresses, so that every argument begins with its buffer and is aligned.
+    fn shader(&mut self, nest: &Nest, operands: &[Home], to: &Home, args: &[Arg]) -> Option<Launch> {
+        let gpu = self.target.gpu.as_ref().filter(|_| self.options.gpu.is_some())?;
+        let bytes = |arg: &Arg| self.places.buffers[arg.buffer.0].bytes.as_const();
+        let fits = args.iter().all(|arg| bytes(arg).is_none_or(|bytes| bytes as u64 <= gpu.binding_bytes));
+        if args.len() > gpu.storage_buffers as usize || !fits || !units_can(nest) {
+            return None;
+        }
+        let mut nest = nest.clone();
+        for (operand, address) in nest.reads.values_mut() {
+            address.shift(&operands[*operand].start);
+        }
+        nest.result = nest.result.plus(&Affine::constant(to.start.clone()));
+        let schedule = choose_for_gpu(&nest, gpu);
+        let tasks = workgroups(&nest, &schedule);
+        let result = nest.body.dtype(nest.body.value);
+        let signature =
+            Signature { name: String::new(), operands: nest.operands.clone(), result, tasks: tasks.clone() };
+        let mut dims = IndexSet::new();
+        let mut kernel = emit(&nest, &schedule, &signature, &mut dims);
+        let entry = self.shaders.entry(format!("{kernel:?}"));
+        let id = ShaderId(entry.index());
+        kernel.name = format!("drupe_{}_{}", stem(&nest), id.0);
+        entry.or_insert(kernel);
+        let args = args.iter().map(|arg| Arg { offset: Dim::from(0), ..arg.clone() }).collect();
+        Some(Launch { work: Work::Shader(id), args, dims: dims.into_iter().collect(), tasks })
     }
 
     /// The step of an operator that the runtime implements.
@@ -271,6 +315,7 @@ impl<'a> Builder<'a> {
         let result = Port { name: name_of(self.module, value), ty: node.ty.clone(), buffer: to.buffer };
         let elements = Dim::product(shape);
         self.overwritable.push(Vec::new());
+        self.launches.push(None);
         self.steps.push(Step {
             work: Work::Builtin { name: node.op.name(), ints },
             args,
@@ -323,6 +368,9 @@ impl<'a> Builder<'a> {
 
     /// The program, without the buffers that no step touches.
     pub fn finish(mut self) -> Program {
+        if let (Some(placement), Some(gpu)) = (self.options.gpu, &self.target.gpu) {
+            place_steps(&mut self.steps, &self.launches, &self.places.buffers, placement, self.target, gpu);
+        }
         self.reuse_operands();
         let graph = &self.module.graph;
         let port = |name: &str, value: ValueId| Port {
@@ -337,6 +385,7 @@ impl<'a> Builder<'a> {
             outputs: graph.outputs.iter().map(|(name, value)| port(name, *value)).collect(),
             buffers: Vec::new(),
             kernels: self.kernels.into_values().collect(),
+            shaders: self.shaders.into_values().collect(),
             steps: self.steps,
         };
         let mut used: BTreeSet<BufferId> =
@@ -346,7 +395,10 @@ impl<'a> Builder<'a> {
         for (number, buffer) in self.places.buffers.into_iter().enumerate() {
             if used.contains(&BufferId(number)) {
                 renamed.insert(BufferId(number), BufferId(program.buffers.len()));
-                program.buffers.push(buffer);
+                let room = |bytes: &Dim| &bytes.ceil_div(&Dim::from(ROOM)) * &Dim::from(ROOM);
+                let arena = self.options.gpu.is_some() && matches!(buffer.place, Place::Arena);
+                let bytes = if arena { room(&buffer.bytes) } else { buffer.bytes };
+                program.buffers.push(Buffer { bytes, ..buffer });
             }
         }
         for step in &mut program.steps {
@@ -360,8 +412,26 @@ impl<'a> Builder<'a> {
         for port in program.inputs.iter_mut().chain(&mut program.outputs) {
             port.buffer = renamed[&port.buffer];
         }
+        if self.options.gpu.is_some() {
+            insert_copies(&mut program);
+            drop_unused(&mut program);
+        }
         program
     }
+}
+
+/// What kernels of `nest` are called.
+fn stem(nest: &Nest) -> &'static str {
+    match nest.body.folds.len() {
+        0 => "map",
+        1 if nest.factors(0).is_some() => "contract",
+        _ => "reduce",
+    }
+}
+
+/// Whether a GPU has the element types of `nest`.
+fn units_can(nest: &Nest) -> bool {
+    nest.body.nodes().all(|(id, _)| nest.body.dtype(id) != DType::F64)
 }
 
 /// Arithmetic operations: two for each step of a fold, one for each element.

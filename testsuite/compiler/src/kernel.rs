@@ -144,9 +144,9 @@ fn compiled(
         });
     }
     let (name, symbols) = (case.kernel.name.clone(), Default::default());
-    let program = Program { name, symbols, inputs, outputs, buffers, kernels, steps };
-    let code = drupe::stages::emit(&program, options).map_err(|error| error.to_string())?;
-    let artifact = drupe::stages::write(&program, &code, options).map_err(|error| error.to_string())?;
+    let program = Program { name, symbols, inputs, outputs, buffers, kernels, shaders: Vec::new(), steps };
+    let code = drupe::stages::emit(&[&program], options).map_err(|error| error.to_string())?;
+    let artifact = drupe::stages::write(&[&program], &code, options).map_err(|error| error.to_string())?;
     let names = case.kernel.buffers.iter().map(|parameter| parameter.name.clone());
     let before: Tensors = names.clone().zip(initial.iter().cloned()).collect();
     let after = crate::outputs(&artifact, Some(level), 1, &before)?;

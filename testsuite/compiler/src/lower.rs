@@ -4,21 +4,23 @@ use crate::interpret::interpret;
 use crate::kernel::read_back;
 use crate::{same, target};
 use drupe_eval::eval;
-use drupe_lower::Options;
+use drupe_lower::{Options, Placement};
 use drupe_testsuite::{FileTest, module, runs};
 
 /// `lower`: the program that the module becomes, without rewriting. With the word `observe` every node's result
-/// is kept.
+/// is kept; with `gpu` all that the target's GPU can run is placed there, with `fastest` what the cost model says.
 pub fn lower(test: &FileTest) -> Result<String, String> {
     let module = module(test)?;
     let target = target(test)?;
-    let observe = match test.arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => false,
-        ["observe"] => true,
-        _ => return Err("the words behind `lower` are none, or `observe`".into()),
+    let (observe, gpu) = match test.arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => (false, None),
+        ["observe"] => (true, None),
+        ["gpu"] => (false, Some(Placement::Gpu)),
+        ["fastest"] => (false, Some(Placement::Fastest)),
+        _ => return Err("the words behind `lower` are none, `observe`, `gpu` or `fastest`".into()),
     };
-    let program = drupe_lower::lower(&module, &target, &Options { observe }).map_err(|error| error.to_string())?;
-    for kernel in program.kernels.iter().flat_map(|kernel| &kernel.levels) {
+    let program = drupe_lower::lower(&module, &target, &Options { observe, gpu }).map_err(|error| error.to_string())?;
+    for kernel in program.kernels.iter().flat_map(|kernel| &kernel.levels).chain(&program.shaders) {
         read_back(kernel)?;
     }
     for run in runs(test, &module, 0)? {

@@ -6,6 +6,7 @@ use drupe::compile;
 use drupe_compiler_tests::{Tensors, interpret, outputs, ways};
 use drupe_eval::{Tolerance, compare, eval};
 use drupe_ir::{Module, TensorData};
+use drupe_lower::Placement;
 use drupe_target::Target;
 use drupe_testsuite::{Options, Run, random_module, random_run};
 use std::ops::Range;
@@ -17,7 +18,18 @@ fn compiled_modules_compute_what_the_interpreter_says() {
 
 #[test]
 fn lowered_modules_compute_what_the_interpreter_says() {
-    check(12..112, lowered);
+    check(12..112, |module, run| lowered(module, run, &Default::default()));
+}
+
+#[test]
+fn modules_lowered_for_gpus_compute_what_the_interpreter_says() {
+    check(112..172, |module, run| {
+        let mut found = Vec::new();
+        for gpu in [Placement::Gpu, Placement::Fastest] {
+            found.extend(lowered(module, run, &drupe_lower::Options { gpu: Some(gpu), observe: false })?);
+        }
+        Ok(found)
+    });
 }
 
 /// The outputs of a module in some way, with the way's name; none where the way is not for such modules.
@@ -75,14 +87,14 @@ fn compiled(module: &Module, run: &Run) -> Result<Found, String> {
 }
 
 /// For devices of two architectures, the kernels of every level interpreted.
-fn lowered(module: &Module, run: &Run) -> Result<Found, String> {
+fn lowered(module: &Module, run: &Run, how: &drupe_lower::Options) -> Result<Found, String> {
     let mut found = Vec::new();
     for name in ["x86-64", "pixel-8"] {
         let target = Target::find(name).expect("a built-in target");
         let (rewritten, _) =
             drupe_rewrite::rewrite(module, &target, &Default::default()).map_err(|error| error.to_string())?;
         for (module, rewrite) in [(module, false), (&rewritten, true)] {
-            let program = match drupe_lower::lower(module, &target, &Default::default()) {
+            let program = match drupe_lower::lower(module, &target, how) {
                 Ok(program) => program,
                 Err(error) if error.code == "unsupported" => continue,
                 Err(error) => return Err(format!("for {name}: {error}")),
@@ -91,7 +103,7 @@ fn lowered(module: &Module, run: &Run) -> Result<Found, String> {
                 continue;
             }
             for (number, level) in target.levels.iter().enumerate() {
-                let way = format!("for {name} {}, rewrite {rewrite}", level.name);
+                let way = format!("for {name} {}, rewrite {rewrite}, {how:?}", level.name);
                 let outputs = interpret(&program, number, run).map_err(|error| format!("{way}: {error}\n{program}"))?;
                 found.push((way, outputs));
             }

@@ -90,14 +90,14 @@ impl Engine {
         let options = CompileOptions { backend, target: target.clone(), shapes, ..CompileOptions::default() };
         let module = stages::rewrite(&stages::import(path, &options)?, &options)?;
         let program = stages::lower(&module, &options)?;
-        let code = stages::emit(&program, &options)?;
+        let code = stages::emit(&[&program], &options)?;
         let run: Box<Run> = match self {
             Engine::Emulated { emulator, .. } => {
                 let emulated = emulator.load(program, &code.levels[0].objects)?;
                 Box::new(move |inputs| emulated.run(inputs))
             }
             Engine::Interpreter | Engine::Compiled { .. } => {
-                let artifact = stages::write(&program, &code, &options)?;
+                let artifact = stages::write(&[&program], &code, &options)?;
                 let failed = |error: drupe_runtime::Error| Diagnostic::new("run", error);
                 let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(failed)?;
                 let options = Options { threads, ..Options::default() };

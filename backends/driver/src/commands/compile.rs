@@ -4,6 +4,7 @@ use crate::commands::model::{CompileArgs, import};
 use crate::{console, files};
 use drupe::{CompileOptions, stages};
 use drupe_ir::Diagnostic;
+use drupe_lower::Program;
 use std::path::{Path, PathBuf};
 
 /// Compile a model to one file that the runtime maps and runs.
@@ -61,12 +62,14 @@ impl Compile {
         if self.emit == Emit::Ir {
             return self.write_text(module.to_string().into_bytes());
         }
-        let program = stages::lower(&module, &options)?;
-        let form = |form| stages::emit_form(&program, &options, self.level(&options)?, form);
+        let programs = stages::lower_for_all(&module, &options)?;
+        let program = programs.last().expect("the CPU's program is always there");
+        let form = |form| stages::emit_form(program, &options, self.level(&options)?, form);
         match self.emit {
             Emit::Blob => {
-                let code = stages::emit(&program, &options)?;
-                self.write_file("drupe", &stages::write(&program, &code, &options)?)
+                let programs: Vec<&Program> = programs.iter().collect();
+                let code = stages::emit(&programs, &options)?;
+                self.write_file("drupe", &stages::write(&programs, &code, &options)?)
             }
             Emit::Object => self.write_file("o", &form(stages::CodeForm::Object)?),
             Emit::Mlir => self.write_text(form(stages::CodeForm::Mlir)?),
@@ -74,7 +77,8 @@ impl Compile {
             Emit::Program => self.write_text(program.to_string().into_bytes()),
             Emit::Kernels => {
                 let level = self.level(&options)?;
-                let kernels = program.kernels.iter().map(|kernel| kernel.levels[level].to_string());
+                let kernels = program.kernels.iter().map(|kernel| &kernel.levels[level]).chain(&program.shaders);
+                let kernels = kernels.map(|kernel| kernel.to_string());
                 self.write_text(kernels.collect::<Vec<_>>().join("\n").into_bytes())
             }
             Emit::Ir => Ok(()),

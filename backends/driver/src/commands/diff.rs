@@ -67,7 +67,7 @@ impl Diff {
         let imported = import(&self.model, &options)?;
         let rewritten = stages::rewrite(&imported, &options)?;
         let program = stages::lower(&rewritten, &options)?;
-        let artifact = stages::write(&program, &stages::emit(&program, &options)?, &options)?;
+        let artifact = stages::write(&[&program], &stages::emit(&[&program], &options)?, &options)?;
         let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(runtime_error)?;
         let given = self.inputs.given(program.plan())?;
         let inputs = self.random.complete(program.plan(), given, &self.compile.shapes)?;

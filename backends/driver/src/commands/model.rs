@@ -1,7 +1,7 @@
 //! Which model, compiled how: the arguments that most commands share.
 
 use crate::{console, files};
-use drupe::{Backend, CompileOptions};
+use drupe::{Backend, CompileOptions, Placement};
 use drupe_ir::{Diagnostic, Dim, Module};
 use drupe_runtime::{LoadOptions, Program};
 use drupe_target::Target;
@@ -25,6 +25,30 @@ pub(crate) struct CompileArgs {
     /// Compile the graph as it was imported, without rewriting
     #[arg(long)]
     no_rewrite: bool,
+    /// What runs the model: with `gpu` the artifact has a plan for the target's GPU beside that for the CPU
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub device: Device,
+    /// Which steps of the GPU's plan run there
+    #[arg(long, value_enum, default_value_t = Place::Fastest)]
+    place: Place,
+}
+
+/// What runs a model.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// The CPU
+    Cpu,
+    /// The GPU, and the CPU for what it cannot do
+    Gpu,
+}
+
+/// Where the steps of a GPU's plan run.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Where the target's numbers say that the whole is fastest: copies count
+    Fastest,
+    /// On the GPU, all that it can do
+    Gpu,
 }
 
 impl CompileArgs {
@@ -37,6 +61,10 @@ impl CompileArgs {
             values: self.values.clone(),
             rewrite: !self.no_rewrite,
             observe: false,
+            gpu: (self.device == Device::Gpu).then_some(match self.place {
+                Place::Fastest => Placement::Fastest,
+                Place::Gpu => Placement::Gpu,
+            }),
             watch: console::watch(timings),
         })
     }

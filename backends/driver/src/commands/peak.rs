@@ -129,8 +129,8 @@ fn best_seconds(
     floats: i64,
     threads: usize,
 ) -> Result<Vec<f64>, Diagnostic> {
-    let code = stages::emit(&program, options)?;
-    let artifact = stages::write(&program, &code, options)?;
+    let code = stages::emit(&[&program], options)?;
+    let artifact = stages::write(&[&program], &code, options)?;
     let mut best = vec![f64::INFINITY; program.steps.len()];
     let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(runtime_error)?;
     let mut session = Session::new(&program, Options { threads, ..Options::default() }).map_err(runtime_error)?;
@@ -172,6 +172,7 @@ fn program(kernels: Vec<Kernel>, steps: &[(usize, Vec<i64>)], floats: i64, strid
         outputs: vec![port("y", stride * tasks, 1)],
         buffers: vec![buffer("x", floats, lower::Place::Input), buffer("y", stride * tasks, lower::Place::Output)],
         kernels: kernels.into_iter().map(variants).collect(),
+        shaders: Vec::new(),
         steps: steps.iter().map(step).collect(),
     }
 }

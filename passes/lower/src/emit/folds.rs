@@ -2,6 +2,7 @@
 
 use super::{Emitter, Frame, Point};
 use crate::affine::Var;
+use crate::schedule::Spread;
 use drupe_ir::{BinaryOp, DType, Dim, FoldOp, Scalar};
 use drupe_kernel::{Type, Value};
 
@@ -16,8 +17,10 @@ impl Emitter<'_> {
         let init = points.iter().map(|(_, _, lanes)| self.identity(op, Type::vector(dtype, *lanes))).collect();
         // The innermost loops that are written out whole.
         let budget = (96 / points.len() as i64).clamp(self.schedule.unroll, 32);
+        self.split = self.split_variable(&space);
+        let first = self.split.map_or(0, |split| split + 1);
         let (mut written_out, mut steps) = (space.len(), 1);
-        while written_out > 0 {
+        while written_out > first {
             match space[written_out - 1].as_const() {
                 Some(extent) if extent > 0 && steps * extent <= budget => {
                     steps *= extent;
@@ -29,14 +32,22 @@ impl Emitter<'_> {
         self.frames.push(Frame::default());
         let accumulators = self.reduction(fold, &space, 0, written_out, init, &points);
         self.frames.pop();
+        let split = self.split.take().is_some();
         for ((row, column, _), value) in points.iter().zip(accumulators) {
+            let value = if split { self.b.across(op, value) } else { value };
             let value = self.b.cast(value, self.nest.body.dtype(element));
             self.folds.insert((fold, *row, *column), value);
         }
     }
 
+    /// The variable of a tile's reduction that the invocations share out, if they do: the one of the most values.
+    fn split_variable(&self, space: &[Dim]) -> Option<usize> {
+        let Spread::Workgroup { split: true, .. } = self.schedule.spread else { return None };
+        (0..space.len()).max_by_key(|variable| space[*variable].as_const().unwrap_or(i64::MAX))
+    }
+
     /// The type in which a fold is accumulated: half floats are summed as f32.
-    fn accumulator(&self, fold: usize) -> DType {
+    pub(super) fn accumulator(&self, fold: usize) -> DType {
         match self.nest.body.dtype(self.nest.body.folds[fold].element) {
             DType::F16 | DType::Bf16 => DType::F32,
             dtype => dtype,
@@ -80,8 +91,22 @@ impl Emitter<'_> {
             }
             return accumulators;
         }
-        // The innermost loop takes a few steps at a time.
         let innermost = level + 1 == space.len();
+        if let (Some(split), Spread::Workgroup { size, .. }) = (self.split, &self.schedule.spread)
+            && split == level
+        {
+            let (invocation, extent) = (self.b.invocation(), self.dim(&space[level]));
+            return self.for_each(invocation, extent, i64::from(*size), init, |this, at, carried| {
+                this.bases.insert(Var::Reduce(level), at);
+                let mut accumulators = carried.to_vec();
+                if !innermost {
+                    return this.reduction(fold, space, level + 1, written_out, accumulators, points);
+                }
+                this.step(fold, &vec![0; space.len()], &mut accumulators, points);
+                accumulators
+            });
+        }
+        // The innermost loop takes a few steps at a time.
         let unroll = if innermost { self.schedule.unroll } else { 1 };
         let extent = self.dim(&space[level]);
         let main = match self.b.known(extent) {
@@ -157,7 +182,10 @@ impl Emitter<'_> {
         self.vector = Some(Var::Reduce(last));
         self.frames.push(Frame::default());
         let init = self.identity(op, Type::scalar(dtype));
-        let value = self.row_reduction(fold, &space, 0, row, lanes, init);
+        let value = match self.schedule.spread {
+            Spread::Workgroup { size, .. } => self.shared_row_fold(fold, row, lanes, i64::from(size)),
+            _ => self.row_reduction(fold, &space, 0, row, lanes, init),
+        };
         let value = self.b.cast(value, self.nest.body.dtype(element));
         self.frames.pop();
         self.vector = outer_vector;

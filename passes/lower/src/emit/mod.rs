@@ -13,12 +13,14 @@
 
 mod folds;
 mod integers;
+mod rows;
 mod scalars;
+mod staged;
 mod tiles;
 
 use crate::affine::{Affine, Var};
 use crate::nest::Nest;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Spread};
 use drupe_ir::{BinaryOp, DType, Dim, ScalarId};
 use drupe_kernel::{Access, Kernel, KernelBuilder, Value};
 use indexmap::IndexSet;
@@ -70,6 +72,42 @@ struct Emitter<'a> {
     /// Folds' values: by fold, row and column.
     folds: BTreeMap<(usize, i64, i64), Value>,
     signature: &'a Signature,
+    /// The reduction variable whose values the invocations share out.
+    split: Option<usize>,
+}
+
+/// A loop variable that items count: the variable, its extent in items, elements of an item.
+type Digit = (usize, Dim, i64);
+
+/// The most workgroups of one row of them, on every GPU.
+const MOST_WORKGROUPS: i64 = 65_535;
+
+/// What an item's number counts, from the outermost to the innermost.
+fn digits(nest: &Nest, schedule: &Schedule) -> Vec<Digit> {
+    let extent = |variable: Option<usize>| variable.map_or(Dim::from(1), |variable| nest.extents[variable].clone());
+    let row_tiles = extent(schedule.row).ceil_div(&Dim::from(schedule.rows));
+    let chunks = schedule.chunk.map_or(Dim::from(1), |chunk| extent(schedule.column).ceil_div(&Dim::from(chunk)));
+    let tiled = |variable: &usize| Some(*variable) != schedule.row && Some(*variable) != schedule.column;
+    let outer = (0..nest.extents.len()).filter(tiled).map(|i| (i, nest.extents[i].clone(), 1));
+    let mut digits: Vec<Digit> = outer.collect();
+    digits.extend(schedule.row.map(|row| (row, row_tiles, schedule.rows)));
+    let at = if schedule.rows_inside { 0 } else { digits.len() };
+    if let Some(column) = schedule.column {
+        digits.insert(at, (column, chunks, schedule.chunk.unwrap_or(1)));
+    }
+    digits.retain(|(variable, extent, _)| !extent.is(1) && !schedule.within.contains(variable));
+    digits
+}
+
+/// How many workgroups run `nest` on a GPU.
+pub fn workgroups(nest: &Nest, schedule: &Schedule) -> Dim {
+    let items = || Dim::product(digits(nest, schedule).iter().map(|(_, extent, _)| extent));
+    match &schedule.spread {
+        Spread::Tasks => Dim::from(1),
+        Spread::Invocations { size } => items().ceil_div(&Dim::from(i64::from(*size))),
+        Spread::Workgroup { .. } => items(),
+        Spread::Staged(staged) => staged::tiles(nest, schedule, staged),
+    }
 }
 
 /// The kernel of `nest` as `schedule` says. The dimensions it needs are added to `dims`.
@@ -98,6 +136,7 @@ pub fn emit(nest: &Nest, schedule: &Schedule, signature: &Signature, dims: &mut 
         frames: vec![Frame::default()],
         folds: BTreeMap::new(),
         signature,
+        split: None,
     };
     emitter.items();
     emitter.b.finish()
@@ -167,56 +206,92 @@ impl Emitter<'_> {
         self.b.binary(op, a, b)
     }
 
-    fn extent(&self, variable: Option<usize>) -> Dim {
-        variable.map_or(Dim::from(1), |variable| self.nest.extents[variable].clone())
-    }
-
-    /// The task's share of the items, each decoded into loop variables.
+    /// All of a task's work, as the schedule shares it out.
     fn items(&mut self) {
-        let schedule = self.schedule;
-        let row_tiles = self.extent(schedule.row).ceil_div(&Dim::from(schedule.rows));
-        let chunks =
-            schedule.chunk.map_or(Dim::from(1), |chunk| self.extent(schedule.column).ceil_div(&Dim::from(chunk)));
-        // From the outermost to the innermost: the variable, its extent in items, elements of an item.
-        let within = |variable: &Option<usize>| variable.is_some_and(|variable| schedule.within.contains(&variable));
-        let tiled = |variable: &usize| Some(*variable) != schedule.row && Some(*variable) != schedule.column;
-        let outer = (0..self.nest.extents.len()).filter(tiled).map(|i| (Some(i), self.nest.extents[i].clone(), 1));
-        let mut digits: Vec<(Option<usize>, Dim, i64)> = outer.collect();
-        digits.push((schedule.row, row_tiles, schedule.rows));
-        let at = if schedule.rows_inside { 0 } else { digits.len() };
-        digits.insert(at, (schedule.column, chunks, schedule.chunk.unwrap_or(1)));
-        digits.retain(|(variable, extent, _)| !extent.is(1) && !within(variable));
+        let digits = digits(self.nest, self.schedule);
         let zero = self.b.int(0);
         for variable in 0..self.nest.extents.len() {
             self.bases.insert(Var::Index(variable), zero);
         }
         let total = Dim::product(digits.iter().map(|(_, extent, _)| extent));
-        let (total, tasks) = (self.dim(&total), self.dim(&self.signature.tasks.clone()));
+        match &self.schedule.spread {
+            Spread::Tasks => {
+                let (low, high) = self.task_share(&total, digits.is_empty());
+                self.for_each(low, high, 1, Vec::new(), |this, item, _| {
+                    this.item(&digits, item);
+                    Vec::new()
+                });
+            }
+            Spread::Invocations { size } => {
+                self.b.workgroup(*size);
+                let (task, invocation, size) = (self.b.task(), self.b.invocation(), self.b.int(i64::from(*size)));
+                let first = self.binary(BinaryOp::Mul, task, size);
+                let item = self.binary(BinaryOp::Add, first, invocation);
+                self.guarded(&total, item, size, |this| this.item(&digits, item));
+            }
+            Spread::Workgroup { size, .. } => {
+                self.b.workgroup(*size);
+                let (task, one) = (self.b.task(), self.b.int(1));
+                self.guarded(&total, task, one, |this| this.item(&digits, task));
+            }
+            Spread::Staged(staged) => self.staged(staged),
+        }
+    }
+
+    /// The task's share of `total` items: from the first to the end.
+    fn task_share(&mut self, total: &Dim, single: bool) -> (Value, Value) {
         let (task, one) = (self.b.task(), self.b.int(1));
+        let (total, tasks) = (self.dim(total), self.dim(&self.signature.tasks.clone()));
         let next = self.binary(BinaryOp::Add, task, one);
         let mut share = |task| {
             let scaled = self.b.binary(BinaryOp::Mul, task, total);
             self.b.binary(BinaryOp::FloorDiv, scaled, tasks)
         };
         let (low, high) = (share(task), share(next));
-        let whole = self.signature.tasks.is(1) && digits.is_empty();
-        let (low, high) = if whole { (zero, one) } else { (low, high) };
-        self.for_each(low, high, 1, Vec::new(), |this, item, _| {
-            let mut rest = item;
-            for (position, (variable, extent, size)) in digits.iter().enumerate().rev() {
-                let extent = this.dim(extent);
-                let mut at = rest;
-                if position > 0 {
-                    at = this.binary(BinaryOp::Mod, rest, extent);
-                    rest = this.binary(BinaryOp::FloorDiv, rest, extent);
-                }
-                let size = this.b.int(*size);
-                let value = this.binary(BinaryOp::Mul, at, size);
-                this.bases.insert(Var::Index(variable.expect("digits without a variable have extent 1")), value);
-            }
-            this.within(&schedule.within);
+        let whole = self.signature.tasks.is(1) && single;
+        if whole { (self.b.int(0), one) } else { (low, high) }
+    }
+
+    /// `body`, if the item is one of `total`. A workgroup has `size` items; the last may have fewer, and a runtime may
+    /// start more workgroups than there are where they are too many for one row of them.
+    fn guarded(&mut self, total: &Dim, item: Value, size: Value, body: impl FnOnce(&mut Self)) {
+        let exact = match (total.as_const(), self.b.known(size)) {
+            (Some(total), Some(size)) => total % size == 0 && total / size <= MOST_WORKGROUPS,
+            _ => false,
+        };
+        if exact {
+            return body(self);
+        }
+        let total = self.dim(total);
+        let inside = self.binary(BinaryOp::Lt, item, total);
+        let then = |this: &mut Self| {
+            body(this);
             Vec::new()
-        });
+        };
+        self.choose(inside, then, |_| Vec::new());
+    }
+
+    /// Item number `item`.
+    fn item(&mut self, digits: &[Digit], item: Value) {
+        self.decode(digits, item);
+        let schedule = self.schedule;
+        self.within(&schedule.within);
+    }
+
+    /// Sets the loop variables that `digits` count from a number.
+    fn decode(&mut self, digits: &[Digit], number: Value) {
+        let mut rest = number;
+        for (position, (variable, extent, size)) in digits.iter().enumerate().rev() {
+            let extent = self.dim(extent);
+            let mut at = rest;
+            if position > 0 {
+                at = self.binary(BinaryOp::Mod, rest, extent);
+                rest = self.binary(BinaryOp::FloorDiv, rest, extent);
+            }
+            let size = self.b.int(*size);
+            let value = self.binary(BinaryOp::Mul, at, size);
+            self.bases.insert(Var::Index(*variable), value);
+        }
     }
 
     /// The loops within an item.

@@ -2,6 +2,7 @@
 
 use super::{Emitter, Frame, Point};
 use crate::affine::Var;
+use crate::schedule::Spread;
 use drupe_ir::BinaryOp;
 use drupe_kernel::{Place, Value};
 
@@ -51,7 +52,7 @@ impl Emitter<'_> {
                 }
             }
         }
-        let Some(column) = self.schedule.column else { return self.tile(rows, &[(0, 1)]) };
+        let Some(column) = self.schedule.column else { return self.single(rows) };
         let base = self.bases[&Var::Index(column)];
         match (self.nest.extents[column].as_const(), self.schedule.chunk) {
             (Some(extent), None) => self.run(rows, base, extent),
@@ -94,13 +95,24 @@ impl Emitter<'_> {
         let end = self.binary(BinaryOp::Add, base, whole);
         let pieces: Vec<(i64, u16)> = (0..self.schedule.vectors).map(|v| (v * lanes, lanes as u16)).collect();
         // Relative to the base, so that one whole tile is no loop.
-        let zero = self.b.int(0);
-        self.for_each(zero, whole, width, Vec::new(), |this, at, _| {
+        let (low, step) = self.shared_out(width);
+        self.for_each(low, whole, step, Vec::new(), |this, at, _| {
             let at = this.binary(BinaryOp::Add, base, at);
             this.bases.insert(this.column_var(), at);
             this.tile(rows, &pieces);
             Vec::new()
         });
+        if self.together() {
+            let (low, step) = self.shared_out(1);
+            let rest = self.b.int(count % width);
+            self.for_each(low, rest, step, Vec::new(), |this, at, _| {
+                let at = this.binary(BinaryOp::Add, end, at);
+                this.bases.insert(this.column_var(), at);
+                this.tile(rows, &[(0, 1)]);
+                Vec::new()
+            });
+            return;
+        }
         let (mut rest, mut offset, mut piece) = (count % width, 0, lanes);
         let mut pieces = Vec::new();
         while rest > 0 {
@@ -129,6 +141,8 @@ impl Emitter<'_> {
         let main_end = self.binary(BinaryOp::Add, base, whole);
         let pieces: Vec<(i64, u16)> = (0..self.schedule.vectors).map(|v| (v * lanes, lanes as u16)).collect();
         let stripes = |this: &mut Self, low: Value, high: Value, step: i64, pieces: &[(i64, u16)]| {
+            let (first, step) = this.shared_out(step);
+            let low = this.binary(BinaryOp::Add, low, first);
             this.for_each(low, high, step, Vec::new(), |this, at, _| {
                 this.bases.insert(this.column_var(), at);
                 this.tile(rows, pieces);
@@ -141,8 +155,43 @@ impl Emitter<'_> {
         }
     }
 
+    /// Whether the invocations of a workgroup share out the columns.
+    fn together(&self) -> bool {
+        matches!(self.schedule.spread, Spread::Workgroup { split: false, .. })
+    }
+
+    /// The first element and the step of a loop over columns of `width` each.
+    fn shared_out(&mut self, width: i64) -> (Value, i64) {
+        match self.schedule.spread {
+            Spread::Workgroup { split: false, size } => {
+                let (invocation, columns) = (self.b.invocation(), self.b.int(width));
+                (self.binary(BinaryOp::Mul, invocation, columns), width * i64::from(size))
+            }
+            _ => (self.b.int(0), width),
+        }
+    }
+
     pub(super) fn is_tile_fold(&self, fold: usize) -> bool {
         self.depends[self.nest.body.folds[fold].element.index()][1]
+    }
+
+    /// One element of each row: all invocations of a workgroup have it, one stores it.
+    fn single(&mut self, rows: i64) {
+        match self.schedule.spread {
+            Spread::Workgroup { .. } => self.once(|this| this.tile(rows, &[(0, 1)])),
+            _ => self.tile(rows, &[(0, 1)]),
+        }
+    }
+
+    /// `body`, by the first invocation of the workgroup.
+    fn once(&mut self, body: impl FnOnce(&mut Self)) {
+        let (invocation, zero) = (self.b.invocation(), self.b.int(0));
+        let first = self.binary(BinaryOp::Eq, invocation, zero);
+        let then = |this: &mut Self| {
+            body(this);
+            Vec::new()
+        };
+        self.choose(first, then, |_| Vec::new());
     }
 
     /// A register tile: its folds, then its values.
@@ -152,6 +201,14 @@ impl Emitter<'_> {
                 self.tile_fold(fold, rows, pieces);
             }
         }
+        match self.schedule.spread {
+            Spread::Workgroup { split: true, .. } => self.once(|this| this.values(rows, pieces)),
+            _ => self.values(rows, pieces),
+        }
+    }
+
+    /// The values of a tile, stored.
+    pub(super) fn values(&mut self, rows: i64, pieces: &[(i64, u16)]) {
         for row in 0..rows {
             for (column, lanes) in pieces {
                 let point = Point { row, column: *column, lanes: *lanes, reduce: Vec::new() };

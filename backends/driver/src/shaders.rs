@@ -1,0 +1,119 @@
+//! Shaders of a program: emitted, and as rows of its plan.
+
+use drupe_format::plan::{self, DeviceNeeds};
+use drupe_gpu::{Needs, Shader};
+use drupe_ir::Diagnostic;
+use drupe_lower::{Program, Work};
+use drupe_target::{Gpu, Target};
+use std::collections::HashMap;
+
+/// One kernel as a GPU takes it, in ways that do the same.
+#[derive(Clone, Debug)]
+pub struct ShaderCode {
+    /// The kernel as text.
+    pub source: String,
+    /// Best first; at least one.
+    pub variants: Vec<Shader>,
+}
+
+/// The shaders of `program`, for its target's GPU.
+pub(crate) fn emit(program: &Program, target: &Target) -> Result<Vec<ShaderCode>, Diagnostic> {
+    let subgroups = target.gpu.as_ref().is_some_and(|gpu| gpu.has("subgroups"));
+    let code = |kernel| {
+        let variant = |subgroups| {
+            drupe_gpu::emit(kernel, &drupe_gpu::Options { subgroups, ..Default::default() })
+                .map_err(|error| Diagnostic::new("gpu", error))
+        };
+        let plain = variant(false)?;
+        let mut variants = Vec::new();
+        if subgroups {
+            let better = variant(true)?;
+            if better.spirv != plain.spirv {
+                variants.push(better);
+            }
+        }
+        variants.push(plain);
+        Ok(ShaderCode { source: kernel.to_string(), variants })
+    };
+    program.shaders.iter().map(code).collect()
+}
+
+/// The shaders section as it grows; equal texts are there once.
+#[derive(Default)]
+pub(crate) struct Texts {
+    /// The section.
+    pub bytes: Vec<u8>,
+    seen: HashMap<Vec<u8>, plan::Range>,
+}
+
+impl Texts {
+    fn add(&mut self, text: Vec<u8>) -> plan::Range {
+        if text.is_empty() {
+            return plan::Range::default();
+        }
+        if let Some(range) = self.seen.get(&text) {
+            return *range;
+        }
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        let range = plan::Range { offset: self.bytes.len() as u64, len: text.len() as u64 };
+        self.bytes.extend(&text);
+        self.seen.insert(text, range);
+        range
+    }
+}
+
+impl ShaderCode {
+    /// The plan's row, with the texts added to `texts`.
+    pub(crate) fn row(&self, texts: &mut Texts) -> plan::Shader {
+        let first = &self.variants[0];
+        let variants = self.variants.iter().map(|shader| plan::ShaderVariant {
+            features: features(shader.needs).into_iter().map(Into::into).collect(),
+            spirv: texts.add(shader.spirv.iter().flat_map(|word| word.to_le_bytes()).collect()),
+            msl: texts.add(shader.msl.clone().unwrap_or_default().into_bytes()),
+            wgsl: texts.add(shader.wgsl.clone().unwrap_or_default().into_bytes()),
+        });
+        plan::Shader {
+            name: first.name.clone(),
+            source: Some(self.source.clone()),
+            workgroup: first.workgroup,
+            writes: first.writes.clone(),
+            dims: first.dims,
+            variants: variants.collect(),
+            test: None,
+        }
+    }
+}
+
+/// What a shader needs, as plans call it.
+fn features(needs: Needs) -> Vec<&'static str> {
+    let all = [("f16", needs.f16), ("float64", needs.float64), ("int64", needs.int64), ("subgroups", needs.subgroups)];
+    all.into_iter().filter_map(|(name, needed)| needed.then_some(name)).collect()
+}
+
+/// What a device must have for the plan of `program`.
+pub(crate) fn needs(program: &Program, shaders: &[ShaderCode], target: &Target, gpu: &Gpu) -> DeviceNeeds {
+    // Features that every variant of some shader uses.
+    let mut features: Vec<String> = Vec::new();
+    for code in shaders {
+        for name in self::features(code.variants[0].needs) {
+            let always = code.variants.iter().all(|shader| self::features(shader.needs).contains(&name));
+            if always && !features.iter().any(|known| known == name) {
+                features.push(name.into());
+            }
+        }
+    }
+    features.sort();
+    let shared = |kernel: &drupe_kernel::Kernel| -> u32 {
+        kernel.shared.iter().map(|array| array.dtype.bytes_of(array.length as usize) as u32).sum()
+    };
+    let steps = program.steps.iter().filter(|step| matches!(step.work, Work::Shader(_)));
+    let sizes = steps.flat_map(|step| &step.args).map(|arg| program.buffers[arg.buffer.0].bytes.as_const());
+    DeviceNeeds {
+        name: format!("{}, {}", target.name, gpu.name),
+        features,
+        workgroup_bytes: program.shaders.iter().map(shared).max().unwrap_or(0),
+        invocations: program.shaders.iter().map(|kernel| kernel.workgroup).max().unwrap_or(1),
+        storage_buffers: program.shaders.iter().map(|kernel| kernel.buffers.len() as u32).max().unwrap_or(0),
+        binding_bytes: sizes.map(|size| size.unwrap_or(0) as u64).max().unwrap_or(0),
+    }
+}

@@ -1,0 +1,358 @@
+//! Contractions through shared memory.
+//!
+//! ```text
+//! for the outer variables of the reduction, and slabs of the innermost
+//!   bring rows x slab of one operand and slab x columns of the other to shared memory, four elements a load
+//!   barrier; accumulate, four steps at a time; barrier
+//! for each row of the register tile: values, stored
+//! ```
+//!
+//! Rows are all loop variables that the columns' operand does not move along, counted as one: the positions of a
+//! convolution (its padding is read from the halo), the rows of a matrix. What lies beyond the last row or column is
+//! read from the last, and not stored.
+
+use super::{Digit, Emitter, Frame, Point, digits};
+use crate::affine::Var;
+use crate::nest::{Address, Nest, PANEL};
+use crate::schedule::{Schedule, Staged};
+use drupe_ir::{BinaryOp, DType, Dim, ScalarId};
+use drupe_kernel::{Place, Type, Value};
+
+/// Lanes of a vector.
+const LANES: i64 = 4;
+
+/// How many workgroups the contraction takes.
+pub(super) fn tiles(nest: &Nest, schedule: &Schedule, staged: &Staged) -> Dim {
+    let plan = Plan::new(nest, schedule, staged);
+    Dim::product(plan.digits.iter().map(|(_, extent, _)| extent))
+}
+
+/// The shape of the contraction.
+struct Plan {
+    /// The variables that count as the row, from the outermost to the innermost.
+    rows: Vec<Digit>,
+    /// What a workgroup's number counts: outer variables, then tiles of rows and tiles of columns (no variable: they are
+    /// told by their place).
+    digits: Vec<(Option<usize>, Dim, i64)>,
+    /// Rows and columns of a workgroup.
+    high: i64,
+    wide: i64,
+    /// All rows, all columns.
+    height: Dim,
+    width: i64,
+    column: usize,
+    /// The factors: the one that moves along rows, and the one that moves along columns.
+    row_side: ScalarId,
+    column_side: ScalarId,
+}
+
+impl Plan {
+    fn new(nest: &Nest, schedule: &Schedule, staged: &Staged) -> Plan {
+        let column = schedule.column.expect("a staged contraction has a column");
+        let (a, b) = nest.factors(0).expect("a staged contraction sums products");
+        let moves = |side: ScalarId| nest.dependencies(side).contains(&Var::Index(column));
+        let (column_side, row_side) = if moves(a) { (a, b) } else { (b, a) };
+        let plain = Schedule { column: None, row: None, chunk: None, within: Vec::new(), ..schedule.clone() };
+        let (outer, rows): (Vec<Digit>, Vec<Digit>) = digits(nest, &plain)
+            .into_iter()
+            .filter(|(variable, ..)| *variable != column)
+            .partition(|(variable, ..)| staged.outer.contains(variable));
+        let high = schedule.rows * i64::from(staged.grid.0);
+        let wide = schedule.vectors * LANES * i64::from(staged.grid.1);
+        let height = Dim::product(rows.iter().map(|(_, extent, _)| extent));
+        let width = nest.extents[column].as_const().expect("a staged contraction knows its columns");
+        let mut digits: Vec<_> =
+            outer.into_iter().map(|(variable, extent, size)| (Some(variable), extent, size)).collect();
+        digits.push((None, height.ceil_div(&Dim::from(high)), high));
+        digits.push((None, Dim::from((width + wide - 1) / wide), wide));
+        Plan { rows, digits, high, wide, height, width, column, row_side, column_side }
+    }
+}
+
+/// Shared arrays, and where an invocation's registers are in the tile.
+struct Stage {
+    rows: Place,
+    columns: Place,
+    row_type: DType,
+    column_type: DType,
+    size: i64,
+    slab: i64,
+    /// The tile's first row and column.
+    first_row: Value,
+    first_column: Value,
+    /// Which of the workgroup's rows and columns of register tiles.
+    down: Value,
+    across: Value,
+}
+
+impl Emitter<'_> {
+    /// A tile of the result, by a workgroup.
+    pub(super) fn staged(&mut self, staged: &Staged) {
+        let plan = Plan::new(self.nest, self.schedule, staged);
+        let size = staged.grid.0 * staged.grid.1;
+        self.b.workgroup(size);
+        let total = Dim::product(plan.digits.iter().map(|(_, extent, _)| extent));
+        let (task, one) = (self.b.task(), self.b.int(1));
+        self.guarded(&total, task, one, |this| this.staged_tile(staged, &plan, i64::from(size)));
+    }
+
+    fn staged_tile(&mut self, staged: &Staged, plan: &Plan, size: i64) {
+        let mut rest = self.b.task();
+        let mut corner = Vec::new();
+        for (position, (variable, extent, step)) in plan.digits.iter().enumerate().rev() {
+            let (extent, step) = (self.dim(extent), self.b.int(*step));
+            let mut at = rest;
+            if position > 0 {
+                at = self.binary(BinaryOp::Mod, rest, extent);
+                rest = self.binary(BinaryOp::FloorDiv, rest, extent);
+            }
+            let at = self.binary(BinaryOp::Mul, at, step);
+            match variable {
+                Some(variable) => drop(self.bases.insert(Var::Index(*variable), at)),
+                None => corner.push(at),
+            }
+        }
+        let nest = self.nest;
+        let (row_type, column_type) = (nest.body.dtype(plan.row_side), nest.body.dtype(plan.column_side));
+        let row_length = (plan.high * (staged.slab + LANES)) as u32;
+        let (invocation, grid) = (self.b.invocation(), self.b.int(i64::from(staged.grid.1)));
+        let stage = Stage {
+            rows: self.b.shared(row_type, row_length),
+            columns: self.b.shared(column_type, (staged.slab * plan.wide) as u32),
+            row_type,
+            column_type,
+            size,
+            slab: staged.slab,
+            first_row: corner[1],
+            first_column: corner[0],
+            down: self.binary(BinaryOp::FloorDiv, invocation, grid),
+            across: self.binary(BinaryOp::Mod, invocation, grid),
+        };
+        let dtype = self.accumulator(0);
+        let op = nest.body.folds[0].op;
+        let count = self.schedule.rows * self.schedule.vectors;
+        let init = (0..count).map(|_| self.identity(op, Type::vector(dtype, LANES as u16))).collect();
+        let sums = self.slabs(plan, &stage, 0, init);
+        self.staged_values(plan, &stage, &sums);
+    }
+
+    /// The loops of the reduction from `level` on.
+    fn slabs(&mut self, plan: &Plan, stage: &Stage, level: usize, init: Vec<Value>) -> Vec<Value> {
+        let space = self.nest.body.folds[0].space.clone();
+        let innermost = level + 1 == space.len();
+        let (zero, extent) = (self.b.int(0), self.dim(&space[level]));
+        let step = if innermost { stage.slab } else { 1 };
+        self.for_each(zero, extent, step, init, |this, at, carried| {
+            this.bases.insert(Var::Reduce(level), at);
+            if !innermost {
+                return this.slabs(plan, stage, level + 1, carried.to_vec());
+            }
+            this.bring_rows(plan, stage, level, at);
+            this.bring_columns(plan, stage, level, at);
+            this.b.barrier();
+            let sums = this.accumulate(plan, stage, carried.to_vec());
+            this.b.barrier();
+            sums
+        })
+    }
+
+    /// Calls `bring` for each of this invocation's share of `count` vectors.
+    fn each_vector(&mut self, stage: &Stage, count: i64, mut bring: impl FnMut(&mut Self, Value)) {
+        let invocation = self.b.invocation();
+        for round in 0..(count + stage.size - 1) / stage.size {
+            let offset = self.b.int(round * stage.size);
+            let number = self.binary(BinaryOp::Add, invocation, offset);
+            self.frames.push(Frame::default());
+            if (round + 1) * stage.size <= count {
+                bring(self, number);
+            } else {
+                let count = self.b.int(count);
+                let inside = self.binary(BinaryOp::Lt, number, count);
+                let then = |this: &mut Self| {
+                    bring(this, number);
+                    Vec::new()
+                };
+                self.choose(inside, then, |_| Vec::new());
+            }
+            self.frames.pop();
+        }
+    }
+
+    /// Rows x slab of the rows' operand: `[row][slab + 4]`, so that rows start in different banks.
+    fn bring_rows(&mut self, plan: &Plan, stage: &Stage, level: usize, slab_start: Value) {
+        let quads = stage.slab / LANES;
+        self.each_vector(stage, plan.high * quads, |this, number| {
+            let (quads, four) = (this.b.int(quads), this.b.int(LANES));
+            let row = this.binary(BinaryOp::FloorDiv, number, quads);
+            let quad = this.binary(BinaryOp::Mod, number, quads);
+            let step = this.binary(BinaryOp::Mul, quad, four);
+            let at = this.binary(BinaryOp::Add, slab_start, step);
+            this.bases.insert(Var::Reduce(level), at);
+            let mut from = this.binary(BinaryOp::Add, stage.first_row, row);
+            if plan.height.as_const().is_none_or(|height| height % plan.high != 0) {
+                let last = this.dim(&(&plan.height - &Dim::from(1)));
+                from = this.binary(BinaryOp::Min, from, last);
+            }
+            this.decode(&plan.rows, from);
+            let value = this.side(plan.row_side, Var::Reduce(level), stage.row_type);
+            let pitch = this.b.int(stage.slab + LANES);
+            let to = this.binary(BinaryOp::Mul, row, pitch);
+            let to = this.binary(BinaryOp::Add, to, step);
+            this.b.store(stage.rows, to, value);
+        });
+    }
+
+    /// Slab x columns of the columns' operand: `[step][column]`. Neighbours read a panel side by side.
+    fn bring_columns(&mut self, plan: &Plan, stage: &Stage, level: usize, slab_start: Value) {
+        let nest = self.nest;
+        let packed = matches!(nest.reads[&plan.column_side].1, Address::Panels { .. });
+        // What lies side by side in memory: a panel's columns of one step, or all columns.
+        let run = if packed { plan.wide.min(PANEL) } else { plan.wide } / LANES;
+        self.each_vector(stage, plan.wide * stage.slab / LANES, |this, number| {
+            let (run_value, slab, four) = (this.b.int(run), this.b.int(stage.slab), this.b.int(LANES));
+            let quad = this.binary(BinaryOp::Mod, number, run_value);
+            let rest = this.binary(BinaryOp::FloorDiv, number, run_value);
+            let step = this.binary(BinaryOp::Mod, rest, slab);
+            let panel = this.binary(BinaryOp::FloorDiv, rest, slab);
+            let inside = this.binary(BinaryOp::Mul, quad, four);
+            let width = this.b.int(run * LANES);
+            let before = this.binary(BinaryOp::Mul, panel, width);
+            let column = this.binary(BinaryOp::Add, before, inside);
+            let mut from = this.binary(BinaryOp::Add, stage.first_column, column);
+            if plan.width % plan.wide != 0 {
+                let end = if packed { (plan.width + PANEL - 1) / PANEL * PANEL } else { plan.width };
+                let last = this.b.int(end - LANES);
+                from = this.binary(BinaryOp::Min, from, last);
+            }
+            this.bases.insert(Var::Index(plan.column), from);
+            let at = this.binary(BinaryOp::Add, slab_start, step);
+            this.bases.insert(Var::Reduce(level), at);
+            let value = this.side(plan.column_side, Var::Index(plan.column), stage.column_type);
+            let wide = this.b.int(plan.wide);
+            let to = this.binary(BinaryOp::Mul, step, wide);
+            let to = this.binary(BinaryOp::Add, to, column);
+            this.b.store(stage.columns, to, value);
+        });
+    }
+
+    /// Four elements of a factor along `along`.
+    fn side(&mut self, side: ScalarId, along: Var, dtype: DType) -> Value {
+        let vector = self.vector.replace(along);
+        let reduce = vec![0; self.nest.body.folds[0].space.len()];
+        let value = self.scalar(side, &Point { row: 0, column: 0, lanes: LANES as u16, reduce });
+        self.vector = vector;
+        let value = self.b.splat(value, LANES as u16);
+        self.b.cast(value, dtype)
+    }
+
+    /// The products of a slab added to the register tile.
+    fn accumulate(&mut self, plan: &Plan, stage: &Stage, mut sums: Vec<Value>) -> Vec<Value> {
+        let (rows, vectors) = (self.schedule.rows, self.schedule.vectors);
+        let dtype = self.accumulator(0);
+        let four = Type::vector(stage.row_type, LANES as u16);
+        let pitch = stage.slab + LANES;
+        let tile_pitch = self.b.int(rows * pitch);
+        let row_start = self.binary(BinaryOp::Mul, stage.down, tile_pitch);
+        let lanes = self.b.int(LANES);
+        let column_start = self.binary(BinaryOp::Mul, stage.across, lanes);
+        let apart = plan.wide / vectors;
+        for quad in 0..stage.slab / LANES {
+            let mut left = Vec::new();
+            for row in 0..rows {
+                let offset = self.b.int(row * pitch + quad * LANES);
+                let at = self.binary(BinaryOp::Add, row_start, offset);
+                let value = self.b.load(stage.rows, at, four);
+                left.push(self.b.cast(value, dtype));
+            }
+            for step in 0..LANES {
+                for vector in 0..vectors {
+                    let offset = self.b.int((quad * LANES + step) * plan.wide + vector * apart);
+                    let at = self.binary(BinaryOp::Add, column_start, offset);
+                    let right = self.b.load(stage.columns, at, Type::vector(stage.column_type, LANES as u16));
+                    let right = self.b.cast(right, dtype);
+                    for row in 0..rows {
+                        let scalar = self.b.extract(left[row as usize], step as u16);
+                        let sum = &mut sums[(row * vectors + vector) as usize];
+                        *sum = self.b.fma(scalar, right, *sum);
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    /// The values of the register tile, stored: row by row, each with its own loop variables.
+    fn staged_values(&mut self, plan: &Plan, stage: &Stage, sums: &[Value]) {
+        let (rows, vectors) = (self.schedule.rows, self.schedule.vectors);
+        let element = self.nest.body.dtype(self.nest.body.folds[0].element);
+        let apart = plan.wide / vectors;
+        for row in 0..rows {
+            let (tile, offset) = (self.b.int(rows), self.b.int(row));
+            let at = self.binary(BinaryOp::Mul, stage.down, tile);
+            let at = self.binary(BinaryOp::Add, at, offset);
+            let at = self.binary(BinaryOp::Add, stage.first_row, at);
+            let exact = plan.height.as_const().is_some_and(|height| height % plan.high == 0);
+            let inside = if exact {
+                None
+            } else {
+                let height = self.dim(&plan.height);
+                Some(self.binary(BinaryOp::Lt, at, height))
+            };
+            self.when(inside, |this| {
+                this.decode(&plan.rows, at);
+                for vector in 0..vectors {
+                    let sum = this.b.cast(sums[(row * vectors + vector) as usize], element);
+                    let (lanes, offset) = (this.b.int(LANES), this.b.int(vector * apart));
+                    let column = this.binary(BinaryOp::Mul, stage.across, lanes);
+                    let column = this.binary(BinaryOp::Add, column, offset);
+                    let column = this.binary(BinaryOp::Add, stage.first_column, column);
+                    this.staged_vector(plan, column, sum);
+                }
+            });
+        }
+    }
+
+    /// Four columns of a row, or those of them that are there.
+    fn staged_vector(&mut self, plan: &Plan, column: Value, sum: Value) {
+        let store = |this: &mut Self, column: Value, value: Value, lanes: i64| {
+            this.bases.insert(Var::Index(plan.column), column);
+            this.folds.insert((0, 0, 0), value);
+            this.values(1, &[(0, lanes as u16)]);
+        };
+        if plan.width % plan.wide == 0 {
+            self.frames.push(Frame::default());
+            store(self, column, sum, LANES);
+            self.frames.pop();
+            return;
+        }
+        let last = self.b.int(plan.width - LANES);
+        let whole = self.binary(BinaryOp::Le, column, last);
+        self.when(Some(whole), |this| store(this, column, sum, LANES));
+        for lane in 0..plan.width % LANES {
+            // The rest of a row that is no multiple of four.
+            let first = self.b.int(plan.width - plan.width % LANES);
+            let here = self.binary(BinaryOp::Eq, column, first);
+            let value = self.b.extract(sum, lane as u16);
+            self.when(Some(here), |this| {
+                let lane = this.b.int(lane);
+                let column = this.binary(BinaryOp::Add, column, lane);
+                store(this, column, value, 1);
+            });
+        }
+    }
+
+    /// `body`, where `condition` holds.
+    fn when(&mut self, condition: Option<Value>, body: impl FnOnce(&mut Self)) {
+        let Some(condition) = condition else {
+            self.frames.push(Frame::default());
+            body(self);
+            self.frames.pop();
+            return;
+        };
+        let then = |this: &mut Self| {
+            body(this);
+            Vec::new()
+        };
+        self.choose(condition, then, |_| Vec::new());
+    }
+}

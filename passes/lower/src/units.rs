@@ -1,0 +1,170 @@
+//! Units: which steps run on the GPU and which on the CPU, and the copies that follow.
+//!
+//! Every step costs some time on each unit, and every buffer that one unit writes and the other reads costs a copy.
+//! The cheapest choice is a minimum cut of the graph of steps: between the CPU on one side and the GPU on the other.
+
+mod cut;
+
+use crate::{Arg, Buffer, BufferId, Place, Placement, Program, Step, Unit, Work};
+use cut::Network;
+use drupe_ir::{Dim, Origin};
+use drupe_target::{Gpu, Target};
+use std::collections::BTreeMap;
+
+/// Another way to run a step.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// What runs.
+    pub work: Work,
+    /// The buffers it is given.
+    pub args: Vec<Arg>,
+    /// The numbers it is given.
+    pub dims: Vec<Dim>,
+    /// The number of tasks.
+    pub tasks: Dim,
+}
+
+/// What a symbol counts as where time is estimated.
+const TYPICAL: i64 = 32;
+
+/// More than any step takes, in microseconds.
+const NEVER: f64 = 1e12;
+
+/// The share of the peak that a step is expected to reach.
+const EFFICIENCY: f64 = 0.5;
+
+/// Gives each step that is better off on the GPU its launch there.
+pub fn place_steps(
+    steps: &mut [Step],
+    launches: &[Option<Launch>],
+    buffers: &[Buffer],
+    placement: Placement,
+    target: &Target,
+    gpu: &Gpu,
+) {
+    let on_gpu = match placement {
+        Placement::Gpu => launches.iter().map(Option::is_some).collect(),
+        Placement::Fastest => fastest(steps, launches, buffers, target, gpu),
+    };
+    for ((step, launch), on_gpu) in steps.iter_mut().zip(launches).zip(on_gpu) {
+        if let Some(launch) = launch.as_ref().filter(|_| on_gpu) {
+            let Launch { work, args, dims, tasks } = launch.clone();
+            (step.work, step.args, step.dims, step.tasks) = (work, args, dims, tasks);
+        }
+    }
+}
+
+/// For every step whether it runs on the GPU, so that the sum of all times is least.
+fn fastest(steps: &[Step], launches: &[Option<Launch>], buffers: &[Buffer], target: &Target, gpu: &Gpu) -> Vec<bool> {
+    let number = |dim: &Dim| dim.eval(&|_| Some(TYPICAL)).map_or(0.0, |value| value as f64);
+    // Nodes: the steps, then the GPU, then the CPU.
+    let (source, sink) = (steps.len(), steps.len() + 1);
+    let mut network = Network::new(steps.len() + 2);
+    for (node, (step, launch)) in steps.iter().zip(launches).enumerate() {
+        let time = |flops: f64, bandwidth_gb_s: f64| {
+            let (compute, memory) = (number(&step.flops) / flops, number(&step.bytes) / (bandwidth_gb_s * 1e9));
+            compute.max(memory) / EFFICIENCY * 1e6
+        };
+        let on_cpu = time(target.peak_flops(), target.bandwidth_gb_s);
+        let on_gpu = time(gpu.gflops * 1e9, gpu.bandwidth_gb_s) + gpu.dispatch_us;
+        // On the source's side it runs on the GPU: the edge to the sink is cut, which costs its time there.
+        network.edge(source, node, on_cpu);
+        network.edge(node, sink, if launch.is_some() { on_gpu } else { NEVER });
+    }
+    // The last writer of every buffer, and the one that fills it from outside.
+    let mut writer: BTreeMap<BufferId, usize> = BTreeMap::new();
+    let copy = |buffer: BufferId| {
+        gpu.handover_us + number(&buffers[buffer.0].bytes) / (target.bandwidth_gb_s.min(gpu.bandwidth_gb_s) * 1e9) * 1e6
+    };
+    for (node, step) in steps.iter().enumerate() {
+        for arg in step.args.iter().filter(|arg| !arg.writes) {
+            let from = match (&buffers[arg.buffer.0].place, writer.get(&arg.buffer)) {
+                (Place::Constant(_), _) => continue,
+                (_, Some(writer)) => *writer,
+                (_, None) => sink,
+            };
+            network.edge_both(from, node, copy(arg.buffer));
+        }
+        for arg in step.args.iter().filter(|arg| arg.writes) {
+            writer.insert(arg.buffer, node);
+        }
+    }
+    for (buffer, writer) in writer {
+        if matches!(buffers[buffer.0].place, Place::Output) {
+            network.edge_both(writer, sink, copy(buffer));
+        }
+    }
+    network.source_side(source, sink)[..steps.len()].to_vec()
+}
+
+/// Adds the copies: before a step whose unit does not have what it reads (or the rest of what it writes a part of), and
+/// at the end for outputs. Inputs and outputs are the CPU's.
+pub fn insert_copies(program: &mut Program) {
+    // For every buffer the units whose memory holds its contents; none before it is written.
+    let mut holds: BTreeMap<BufferId, Vec<Unit>> = BTreeMap::new();
+    for port in &program.inputs {
+        holds.insert(port.buffer, vec![Unit::Cpu]);
+    }
+    let buffers = &program.buffers;
+    let constant = |buffer: BufferId| matches!(buffers[buffer.0].place, Place::Constant(_));
+    let mut steps = Vec::new();
+    let copy = |buffer: BufferId, to: Unit, steps: &mut Vec<Step>| {
+        steps.push(Step {
+            work: Work::Copy { to },
+            args: vec![Arg { buffer, offset: Dim::from(0), writes: false }],
+            dims: Vec::new(),
+            tasks: Dim::from(1),
+            origin: Origin::default(),
+            result: None,
+            flops: Dim::from(0),
+            bytes: buffers[buffer.0].bytes.clone(),
+        });
+    };
+    for step in std::mem::take(&mut program.steps) {
+        let unit = step.unit().expect("copies are added here only");
+        for arg in step.args.iter().filter(|arg| !constant(arg.buffer)) {
+            let held = holds.entry(arg.buffer).or_default();
+            if !held.is_empty() && !held.contains(&unit) {
+                copy(arg.buffer, unit, &mut steps);
+                held.push(unit);
+            }
+        }
+        for arg in step.args.iter().filter(|arg| arg.writes) {
+            holds.insert(arg.buffer, vec![unit]);
+        }
+        steps.push(step);
+    }
+    for port in &program.outputs {
+        let held = holds.entry(port.buffer).or_default();
+        if !constant(port.buffer) && !held.contains(&Unit::Cpu) && !held.is_empty() {
+            copy(port.buffer, Unit::Cpu, &mut steps);
+            held.push(Unit::Cpu);
+        }
+    }
+    program.steps = steps;
+}
+
+/// Drops kernels and shaders that no step runs any more.
+pub fn drop_unused(program: &mut Program) {
+    let mut kernels = vec![None; program.kernels.len()];
+    let mut shaders = vec![None; program.shaders.len()];
+    let (mut kept_kernels, mut kept_shaders) = (Vec::new(), Vec::new());
+    for step in &mut program.steps {
+        match &mut step.work {
+            Work::Kernel(id) => {
+                id.0 = *kernels[id.0].get_or_insert_with(|| {
+                    kept_kernels.push(program.kernels[id.0].clone());
+                    kept_kernels.len() - 1
+                });
+            }
+            Work::Shader(id) => {
+                id.0 = *shaders[id.0].get_or_insert_with(|| {
+                    kept_shaders.push(program.shaders[id.0].clone());
+                    kept_shaders.len() - 1
+                });
+            }
+            Work::Copy { .. } | Work::Builtin { .. } => {}
+        }
+    }
+    (program.kernels, program.shaders) = (kept_kernels, kept_shaders);
+}

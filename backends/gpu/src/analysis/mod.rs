@@ -1,0 +1,80 @@
+//! What is known of a kernel before it is translated: which 64-bit integers need their 64 bits, what offsets are
+//! multiples of, and so how each buffer and array is laid out.
+
+mod demand;
+mod index;
+mod layout;
+mod wide;
+
+pub(crate) use index::{Index, wrapped};
+pub(crate) use layout::{Layout, per_word};
+
+use drupe_kernel::{Block, Inst, Kernel, Value};
+
+/// What is known of a kernel.
+pub(crate) struct Facts {
+    /// By value: whether it is an `i64` that needs its 64 bits.
+    wide: Vec<bool>,
+    /// By value: what is known of an integer scalar.
+    index: Vec<Index>,
+    /// How each buffer is laid out.
+    pub buffers: Vec<Layout>,
+    /// How each private array is laid out.
+    pub locals: Vec<Layout>,
+    /// How each shared array is laid out.
+    pub shared: Vec<Layout>,
+}
+
+impl Facts {
+    /// Learns them. The kernel is verified.
+    pub fn of(kernel: &Kernel) -> Facts {
+        let wide = wide::wide(kernel, &demand::addresses_only(kernel));
+        let index = index::indices(kernel);
+        let layouts = layout::layouts(kernel, &wide, &index);
+        Facts { wide, index, buffers: layouts.buffers, locals: layouts.locals, shared: layouts.shared }
+    }
+
+    /// Whether `value` is an `i64` held in 64 bits.
+    pub fn wide(&self, value: Value) -> bool {
+        self.wide[value.0 as usize]
+    }
+
+    /// What is known of `value`.
+    pub fn index(&self, value: Value) -> Index {
+        self.index[value.0 as usize]
+    }
+}
+
+/// Calls `seen` with every instruction, loops and branches before what is in them.
+fn visit<'a>(block: &'a Block, seen: &mut impl FnMut(&'a Inst)) {
+    for inst in &block.insts {
+        seen(inst);
+        match inst {
+            Inst::For(inner) => visit(&inner.body, seen),
+            Inst::If { then, otherwise, .. } => {
+                visit(then, seen);
+                visit(otherwise, seen);
+            }
+            Inst::Float { .. }
+            | Inst::Int { .. }
+            | Inst::Iota { .. }
+            | Inst::Dim { .. }
+            | Inst::Invocation { .. }
+            | Inst::Unary { .. }
+            | Inst::Binary { .. }
+            | Inst::Fma { .. }
+            | Inst::Select { .. }
+            | Inst::Cast { .. }
+            | Inst::Bitcast { .. }
+            | Inst::Splat { .. }
+            | Inst::Extract { .. }
+            | Inst::Reduce { .. }
+            | Inst::Shuffle { .. }
+            | Inst::Load { .. }
+            | Inst::Store { .. }
+            | Inst::Prefetch { .. }
+            | Inst::Barrier
+            | Inst::Across { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! MSL and WGSL.
+
+use super::chain;
+use crate::Needs;
+use drupe_kernel::Kernel;
+use naga::back::{msl, wgsl};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::ModuleInfo;
+use naga::{Module, ResourceBinding, ShaderStage};
+
+/// Nothing is checked: who builds kernels proves that addresses are in bounds.
+pub(super) fn unchecked() -> BoundsCheckPolicies {
+    let policy = BoundsCheckPolicy::Unchecked;
+    BoundsCheckPolicies { index: policy, buffer: policy, image_load: policy, binding_array: policy }
+}
+
+/// Buffer `n` of the argument table is binding `n`.
+pub(super) fn msl(module: &Module, info: &ModuleInfo, kernel: &Kernel) -> Result<String, String> {
+    let bindings = kernel.buffers.len() + usize::from(kernel.dims > 0);
+    let target = |binding: usize| {
+        let target = msl::BindTarget { buffer: Some(binding as u8), mutable: true, ..Default::default() };
+        (ResourceBinding { group: 0, binding: binding as u32 }, target)
+    };
+    let resources = msl::EntryPointResources { resources: (0..bindings).map(target).collect(), ..Default::default() };
+    let options = msl::Options {
+        lang_version: (2, 4),
+        per_entry_point_map: [("main".to_owned(), resources)].into(),
+        fake_missing_bindings: false,
+        bounds_check_policies: unchecked(),
+        zero_initialize_workgroup_memory: false,
+        force_loop_bounding: false,
+        emit_int_div_checks: false,
+        ..Default::default()
+    };
+    let pipeline =
+        msl::PipelineOptions { entry_point: Some((ShaderStage::Compute, "main".into())), ..Default::default() };
+    let (text, _) = msl::write_string(module, info, &options, &pipeline).map_err(|error| chain(&error))?;
+    Ok(text)
+}
+
+pub(super) fn wgsl(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<String, String> {
+    let text = wgsl::write_string(module, info, wgsl::WriterFlags::empty()).map_err(|error| chain(&error))?;
+    let enables = [(needs.f16, "enable f16;\n"), (needs.subgroups, "enable subgroups;\n")];
+    let missing = enables.iter().filter(|(needed, line)| *needed && !text.contains(line)).map(|(_, line)| *line);
+    Ok(missing.collect::<String>() + &text)
+}

@@ -1,0 +1,4 @@
+//! Kernels as shaders: what is written, and what software Vulkan computes of it.
+
+mod instructions;
+mod support;

@@ -36,8 +36,8 @@ for (const folder of process.argv.slice(2)) {
   try {
     const url = `http://127.0.0.1:${server.address().port}${path.resolve(folder)}/`;
     const model = await Drupe.load(url);
-    const zeros = model.inputs.map(({ name, dtype, shape }) => [name, new (arrayOf(dtype))(shape.reduce((a, b) => a * b, 1))]);
-    await model.run(Object.fromEntries(zeros));
+    const zeros = ({ dtype, shape }) => new (arrayOf(dtype))(shape.reduce((a, b) => a * b, 1));
+    await model.run(Object.fromEntries(model.inputs.map((input) => [input.name, zeros(input)])));
     console.log(`${folder}: ${model.name}: ${model.steps} dispatches, ${model.bytes} bytes`);
     model.destroy();
   } catch (error) {

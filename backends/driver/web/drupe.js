@@ -30,6 +30,7 @@
  * @typedef {{stage: "plan"|"constants"|"shaders", done: number, total: number}} Progress
  *   Bytes of the constants, or compiled shaders.
  * @typedef {{device?: GPUDevice, onProgress?: (progress: Progress) => void}} LoadOptions
+ * @typedef {{plan: number, constants: number, shaders: number, load: number}} Times
  * @typedef {"no-webgpu"|"no-adapter"|"feature"|"limit"|"network"|"plan"|"shader"|"memory"|"input"|"device-lost"
  *   |"destroyed"|"run"} ErrorCode
  */
@@ -135,7 +136,7 @@ export class Drupe {
    * @private Use `load`.
    * @param {Plan} plan @param {GPUDevice} device @param {boolean} owns @param {Memory} memory
    * @param {{pipeline: GPUComputePipeline, bindings: GPUBindGroup, x: number, y: number}[]} dispatches
-   * @param {{plan: number, constants: number, shaders: number, load: number}} times
+   * @param {Times} times
    */
   constructor(plan, device, owns, memory, dispatches, times) {
     /** The model's name. @type {string} */
@@ -146,7 +147,7 @@ export class Drupe {
     this.inputs = plan.inputs;
     /** @type {Tensor[]} */
     this.outputs = plan.outputs;
-    /** Milliseconds that loading took: constants and shaders at the same time. @type {{plan: number, constants: number, shaders: number, load: number}} */
+    /** Milliseconds that loading took: constants and shaders at the same time. @type {Times} */
     this.times = times;
     /** Bytes on the device. @type {number} */
     this.bytes = memory.all.reduce((sum, buffer) => sum + buffer.size, 0);
@@ -524,7 +525,8 @@ async function upload(device, address, plan, memory, report) {
     report({ stage: "constants", done: at, total: plan.constants });
   }
   if (at !== plan.constants) {
-    throw new DrupeError("network", `${address} has ${at} bytes, and the plan ${plan.constants}: do they belong together?`);
+    const bytes = `${address} has ${at} bytes, and the plan ${plan.constants}`;
+    throw new DrupeError("network", `${bytes}: do they belong together?`);
   }
 }
 
@@ -616,7 +618,8 @@ async function compile(device, plan, report) {
 function bindingLayout(device, buffers, uniform) {
   const visibility = GPUShaderStage.COMPUTE;
   /** @type {GPUBindGroupLayoutEntry[]} */
-  const entries = Array.from({ length: buffers }, (_, binding) => ({ binding, visibility, buffer: { type: "storage" } }));
+  const entries = Array.from({ length: buffers }, (_, binding) =>
+    ({ binding, visibility, buffer: { type: "storage" } }));
   if (uniform) entries.push({ binding: buffers, visibility, buffer: { type: "uniform" } });
   return device.createBindGroupLayout({ entries });
 }
@@ -630,7 +633,8 @@ function bind(device, layout, step, shader, memory) {
   const entries = step.args.map((arg, binding) => ({ binding, resource: place(arg, memory) }));
   if (shader.dims > 0) {
     const offset = /** @type {number} */ (memory.dimsAt.get(String(step.dims)));
-    entries.push({ binding: shader.buffers, resource: { buffer: memory.dims, offset, size: padded(4 * shader.dims, 16) } });
+    const size = padded(4 * shader.dims, GRANULE);
+    entries.push({ binding: shader.buffers, resource: { buffer: memory.dims, offset, size } });
   }
   return device.createBindGroup({ label: step.origin, layout, entries });
 }

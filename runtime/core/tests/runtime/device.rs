@@ -66,7 +66,7 @@ fn model(exported: bool) -> Vec<u8> {
         test: None,
     }];
     device.complete();
-    cpu.finish_with(&[&device.plan])
+    cpu.finish_with(&[&device.plan], b"test")
 }
 
 /// What a test sees of the device, and does to it.

@@ -93,13 +93,12 @@ impl Maker {
 
     /// The artifact with the test kernels (0: add, 1: double); memory is assigned.
     pub fn finish(self) -> Vec<u8> {
-        self.finish_with(&[])
+        self.finish_with(&[], &[])
     }
 
     /// [`Maker::finish`] with plans for devices beside it.
-    pub fn finish_with(mut self, device_plans: &[&Plan]) -> Vec<u8> {
+    pub fn finish_with(mut self, device_plans: &[&Plan], shaders: &[u8]) -> Vec<u8> {
         self.complete();
-        let shaders: &[u8] = if device_plans.is_empty() { &[] } else { b"test" };
         let bytes = code::image();
         let code = [&bytes[..], &bytes[..], &bytes[..]];
         let parts = Parts { constants: &self.constants, code: &code, device_plans, shaders, ..Parts::of(&self.plan) };

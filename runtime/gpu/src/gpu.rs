@@ -1,0 +1,282 @@
+//! An open device, shared by the sessions on it.
+
+use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use drupe_format::plan::{ArchivedDeviceNeeds, ArchivedPlan, ArchivedShader, ArchivedShaderVariant};
+use drupe_runtime::{Device, DeviceError, Program};
+use wgpu::{DeviceDescriptor, Features, PollError, PollType, SubmissionIndex};
+
+use crate::faults::Faults;
+use crate::info::{DeviceInfo, DeviceKind, adapters, describe, plan_features};
+use crate::load::Loaded;
+use crate::runner::Runner;
+
+/// How to choose and use a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuOptions {
+    /// Part of the name of the device to use; none for the best GPU.
+    pub adapter: Option<String>,
+    /// Whether software that acts as a GPU may be used though it is not named.
+    pub software: bool,
+    /// A folder, of this user alone, for compiled shaders and the results of their tests; none to keep
+    /// nothing. It is made when missing. What is there is trusted like the artifact.
+    pub cache: Option<PathBuf>,
+    /// The longest wait for the device: 60 s unless changed.
+    pub time_limit: Duration,
+    /// Dispatches after which work is given to the device even if nothing waits for it; none
+    /// for as late as possible. Small numbers, as 8, leave gaps for others who use the device, such
+    /// as a phone's screen, and cost some microseconds each.
+    pub dispatches_per_submit: Option<NonZeroU32>,
+    /// Whether to measure each dispatch by the device's clock, if it has one. Makes runs slower: every
+    /// dispatch is then a pass of its own.
+    pub timestamps: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> GpuOptions {
+        GpuOptions {
+            adapter: None,
+            software: false,
+            cache: None,
+            time_limit: Duration::from_secs(60),
+            dispatches_per_submit: None,
+            timestamps: false,
+        }
+    }
+}
+
+/// An open device. Clones share it.
+#[derive(Clone)]
+pub struct Gpu {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) info: DeviceInfo,
+    pub(crate) adapter: wgpu::AdapterInfo,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) options: GpuOptions,
+    pub(crate) faults: Arc<Faults>,
+    /// What is loaded for which program and plan, as long as a session has it.
+    loaded: Mutex<Vec<(u64, usize, Weak<Loaded>)>>,
+}
+
+/// The text that a device takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    Spirv,
+    Msl,
+    Wgsl,
+}
+
+impl Gpu {
+    /// Opens the device that `options` choose.
+    ///
+    /// # Errors
+    /// When there is none, or the driver refuses.
+    pub fn open(options: &GpuOptions) -> Result<Gpu, DeviceError> {
+        let wanted = |info: &DeviceInfo| match &options.adapter {
+            Some(name) => info.name.to_lowercase().contains(&name.to_lowercase()),
+            None => options.software || info.kind != DeviceKind::Software,
+        };
+        let adapters = adapters();
+        let usable = |adapter: &&wgpu::Adapter| {
+            let info = describe(adapter);
+            info.takes_shaders && wanted(&info)
+        };
+        let none = || DeviceError::NoDevice { name: options.adapter.clone() };
+        let adapter = adapters.iter().find(usable).ok_or_else(none)?;
+        let beside = Features::PASSTHROUGH_SHADERS | Features::PIPELINE_CACHE | Features::TIMESTAMP_QUERY;
+        let request = adapter.request_device(&DeviceDescriptor {
+            label: Some("drupe"),
+            required_features: adapter.features() & (plan_features() | beside),
+            required_limits: adapter.limits(),
+            ..DeviceDescriptor::default()
+        });
+        let (device, queue) = pollster::block_on(request).map_err(|error| DeviceError::Driver(error.to_string()))?;
+        let faults = Faults::of(&device);
+        let shared = Shared {
+            info: describe(adapter),
+            adapter: adapter.get_info(),
+            device,
+            queue,
+            options: options.clone(),
+            faults,
+            loaded: Mutex::default(),
+        };
+        Ok(Gpu { shared: Arc::new(shared) })
+    }
+
+    /// What the device is.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.shared.info
+    }
+
+    /// The program with its first device plan that this device can run.
+    ///
+    /// # Errors
+    /// For every device plan the reason why it cannot run here; none if there is no device plan.
+    pub fn pick(&self, program: &Program) -> Result<Program, Vec<(usize, DeviceError)>> {
+        let mut refused = Vec::new();
+        for index in 0..program.device_plans() {
+            let Some(candidate) = program.for_device_plan(index) else { continue };
+            match self.meets(candidate.plan()) {
+                Ok(()) => return Ok(candidate),
+                Err(why) => refused.push((index, why)),
+            }
+        }
+        Err(refused)
+    }
+
+    /// Compiles and tests the shaders of a program's device plan and uploads its constants. A second
+    /// session of the same program and plan shares them.
+    ///
+    /// # Errors
+    /// When the device does not meet the plan's needs, computes a shader wrongly, or fails.
+    pub fn prepare(&self, program: &Program) -> Result<Box<dyn Device>, DeviceError> {
+        let index = program.device_plan().ok_or(DeviceError::CpuPlan)?;
+        self.meets(program.plan())?;
+        let key = (program.fingerprint(), index);
+        let mut all = self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, _, loaded)| loaded.strong_count() > 0);
+        let known = all.iter().find(|(program, plan, _)| (*program, *plan) == key);
+        let loaded = match known.and_then(|(_, _, loaded)| loaded.upgrade()) {
+            Some(loaded) => loaded,
+            None => {
+                let loaded = Arc::new(Loaded::new(self, program)?);
+                all.push((key.0, key.1, Arc::downgrade(&loaded)));
+                loaded
+            }
+        };
+        Ok(Box::new(Runner::new(self.clone(), loaded)?))
+    }
+
+    /// Whether the device has what the plan needs.
+    pub(crate) fn meets(&self, plan: &ArchivedPlan) -> Result<(), DeviceError> {
+        let needs = plan.device.as_ref().ok_or(DeviceError::CpuPlan)?;
+        if let Some(feature) = needs.features.iter().find(|name| !self.has(name)) {
+            return Err(DeviceError::MissingFeature { feature: feature.as_str().into() });
+        }
+        self.within(needs)?;
+        for shader in plan.shaders.iter() {
+            self.variants(shader).map(|_| ())?;
+        }
+        Ok(())
+    }
+
+    fn within(&self, needs: &ArchivedDeviceNeeds) -> Result<(), DeviceError> {
+        let limits = &self.shared.info.limits;
+        for (what, need, has) in [
+            ("bytes of workgroup memory", needs.workgroup_bytes.to_native().into(), limits.workgroup_bytes.into()),
+            ("invocations of a workgroup", needs.invocations.to_native().into(), limits.invocations.into()),
+            ("storage buffers", needs.storage_buffers.to_native().into(), limits.storage_buffers.into()),
+            ("bytes of an argument", needs.binding_bytes.to_native(), limits.binding_bytes),
+        ] {
+            if need > has {
+                return Err(DeviceError::Limit { what, need, has });
+            }
+        }
+        Ok(())
+    }
+
+    fn has(&self, feature: &str) -> bool {
+        self.shared.info.features.contains(&feature)
+    }
+
+    /// The variants of a shader that this device can run, best first, with their positions; at least
+    /// one.
+    pub(crate) fn variants<'a>(
+        &self,
+        shader: &'a ArchivedShader,
+    ) -> Result<Vec<(usize, &'a ArchivedShaderVariant)>, DeviceError> {
+        let language = self.language();
+        let mut missing = None;
+        let mut usable = Vec::new();
+        for (index, variant) in shader.variants.iter().enumerate() {
+            let text = match language {
+                Language::Spirv => &variant.spirv,
+                Language::Msl => &variant.msl,
+                Language::Wgsl => &variant.wgsl,
+            };
+            let lacks = variant.features.iter().find(|name| !self.has(name));
+            match lacks {
+                Some(feature) => missing = Some(feature.as_str().to_owned()),
+                None if text.len == 0 => {}
+                None => usable.push((index, variant)),
+            }
+        }
+        match missing {
+            _ if !usable.is_empty() => Ok(usable),
+            Some(feature) => Err(DeviceError::MissingFeature { feature }),
+            None => Err(DeviceError::NoText { shader: shader.name.as_str().into(), language: language.name() }),
+        }
+    }
+
+    pub(crate) fn language(&self) -> Language {
+        let passes = self.shared.device.features().contains(Features::PASSTHROUGH_SHADERS);
+        match self.shared.adapter.backend {
+            wgpu::Backend::Vulkan if passes => Language::Spirv,
+            wgpu::Backend::Metal if passes => Language::Msl,
+            wgpu::Backend::Vulkan
+            | wgpu::Backend::Metal
+            | wgpu::Backend::Noop
+            | wgpu::Backend::Dx12
+            | wgpu::Backend::Gl
+            | wgpu::Backend::BrowserWebGpu => Language::Wgsl,
+        }
+    }
+
+    /// The device with its driver, for people and to name what is cached.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{} ({}, {})", self.shared.info.name, self.shared.info.backend, self.shared.info.driver)
+    }
+
+    /// Waits for a submission, or for all, as long as the limit allows.
+    pub(crate) fn wait(&self, submission: Option<SubmissionIndex>) -> Result<(), DeviceError> {
+        let shared = &self.shared;
+        shared.faults.check()?;
+        let limit = shared.options.time_limit;
+        let wait = PollType::Wait { submission_index: submission, timeout: Some(limit) };
+        // wgpu 30 panics when the device is lost while it waits.
+        match catch_unwind(AssertUnwindSafe(|| shared.device.poll(wait))) {
+            Ok(Ok(_)) => shared.faults.check(),
+            Ok(Err(PollError::Timeout)) => {
+                self.keep_forever();
+                Err(DeviceError::Timeout { limit })
+            }
+            Ok(Err(error @ PollError::WrongSubmissionIndex(..))) => Err(DeviceError::Driver(error.to_string())),
+            Err(_) => {
+                self.keep_forever();
+                shared.faults.lose("while waiting for it".into());
+                shared.faults.check()
+            }
+        }
+    }
+
+    /// Dropping the last of a device waits for its work without limit, which a device that hangs never
+    /// ends: such a one is never dropped.
+    fn keep_forever(&self) {
+        std::mem::forget(self.clone());
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({})", self.full_name())
+    }
+}
+
+impl Language {
+    fn name(self) -> &'static str {
+        match self {
+            Language::Spirv => "SPIR-V",
+            Language::Msl => "MSL",
+            Language::Wgsl => "WGSL",
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What devices there are, as plain data.
+
+use drupe_format::DEVICE_ALIGNMENT;
+use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor, InstanceFlags, Limits};
+
+/// The features that plans may ask for, by the names they have there.
+const FEATURES: [(&str, Features); 5] = [
+    ("f16", Features::SHADER_F16),
+    ("f64", Features::SHADER_F64),
+    ("int16", Features::SHADER_I16),
+    ("int64", Features::SHADER_INT64),
+    ("subgroups", Features::SUBGROUP),
+];
+
+/// A device that wgpu knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceInfo {
+    /// Its name by the driver.
+    pub name: String,
+    /// The interface it is used by: `vulkan`, `metal`.
+    pub backend: String,
+    /// Its driver, with version.
+    pub driver: String,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// What its shaders may use, by the names that plans have for it.
+    pub features: Vec<&'static str>,
+    /// Whether it takes the shaders of artifacts: if not, no plan runs on it.
+    pub takes_shaders: bool,
+    /// Whether it has a clock for [`crate::GpuOptions::timestamps`].
+    pub timestamps: bool,
+    /// Fewest and most invocations that run in lockstep.
+    pub subgroup: (u32, u32),
+    /// How much of what.
+    pub limits: DeviceLimits,
+}
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares memory with the CPU.
+    Integrated,
+    /// A part of a GPU.
+    Virtual,
+    /// The CPU, as a GPU: correct, but slower than the CPU's plan.
+    Software,
+    /// The driver does not say.
+    Unknown,
+}
+
+/// The limits that plans depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceLimits {
+    /// Bytes of memory that a workgroup shares.
+    pub workgroup_bytes: u32,
+    /// Invocations of a workgroup.
+    pub invocations: u32,
+    /// Workgroups along a dimension.
+    pub workgroups: u32,
+    /// Storage buffers of a shader.
+    pub storage_buffers: u32,
+    /// Bytes of an argument.
+    pub binding_bytes: u64,
+    /// Bytes of a buffer.
+    pub buffer_bytes: u64,
+}
+
+/// All devices, in the order in which they would be chosen.
+pub fn devices() -> Vec<DeviceInfo> {
+    adapters().iter().map(describe).collect()
+}
+
+/// All adapters, best kind first.
+pub(crate) fn adapters() -> Vec<Adapter> {
+    let instance = Instance::new(InstanceDescriptor {
+        backends: Backends::PRIMARY,
+        flags: InstanceFlags::empty(),
+        ..InstanceDescriptor::new_without_display_handle()
+    });
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(Backends::all()));
+    adapters.sort_by_key(|adapter| kind(adapter.get_info().device_type) as u32);
+    adapters
+}
+
+pub(crate) fn describe(adapter: &Adapter) -> DeviceInfo {
+    let (info, features) = (adapter.get_info(), adapter.features());
+    DeviceInfo {
+        backend: info.backend.to_str().into(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
+        kind: kind(info.device_type),
+        features: names(features),
+        takes_shaders: cfg!(feature = "wgsl") || features.contains(Features::PASSTHROUGH_SHADERS),
+        timestamps: features.contains(Features::TIMESTAMP_QUERY),
+        subgroup: (info.subgroup_min_size, info.subgroup_max_size),
+        limits: limits(&adapter.limits()),
+        name: info.name,
+    }
+}
+
+fn kind(device: DeviceType) -> DeviceKind {
+    match device {
+        DeviceType::DiscreteGpu => DeviceKind::Discrete,
+        DeviceType::IntegratedGpu => DeviceKind::Integrated,
+        DeviceType::VirtualGpu => DeviceKind::Virtual,
+        DeviceType::Cpu => DeviceKind::Software,
+        DeviceType::Other => DeviceKind::Unknown,
+    }
+}
+
+fn names(features: Features) -> Vec<&'static str> {
+    FEATURES.iter().filter(|(_, flag)| features.contains(*flag)).map(|(name, _)| *name).collect()
+}
+
+/// All that plans may ask for.
+pub(crate) fn plan_features() -> Features {
+    FEATURES.iter().fold(Features::empty(), |all, (_, flag)| all | *flag)
+}
+
+fn limits(limits: &Limits) -> DeviceLimits {
+    debug_assert!(u64::from(limits.min_storage_buffer_offset_alignment) <= DEVICE_ALIGNMENT);
+    DeviceLimits {
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        workgroups: limits.max_compute_workgroups_per_dimension,
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        binding_bytes: limits.max_storage_buffer_binding_size,
+        buffer_bytes: limits.max_buffer_size,
+    }
+}

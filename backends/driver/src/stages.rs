@@ -58,6 +58,11 @@ pub fn emit(programs: &[&Program], options: &CompileOptions) -> Result<EmittedCo
     options.watch.stage("emit", || emit::emit(programs, options))
 }
 
+/// The shaders of `program`, which is lowered for a GPU.
+pub fn emit_shaders(program: &Program, options: &CompileOptions) -> Result<Vec<ShaderCode>, Diagnostic> {
+    options.watch.stage("emit", || crate::shaders::emit(program, &target(options)))
+}
+
 /// The kernels of the target's level number `level` as one file to look at or to link.
 pub fn emit_form(
     program: &Program,

@@ -1,6 +1,6 @@
 //! `drupe compile`: a model to an artifact, or to something to look at.
 
-use crate::commands::model::{CompileArgs, import};
+use crate::commands::model::{CompileArgs, Device, import};
 use crate::{console, files};
 use drupe::{CompileOptions, stages};
 use drupe_ir::Diagnostic;
@@ -53,6 +53,8 @@ enum Emit {
     Program,
     /// The kernel IR
     Kernels,
+    /// The GPU's shaders, a folder: NAME.spv, NAME.metal and NAME.wgsl of each, NAME.plain... without subgroups
+    Shaders,
 }
 
 impl Compile {
@@ -81,8 +83,34 @@ impl Compile {
                 let kernels = kernels.map(|kernel| kernel.to_string());
                 self.write_text(kernels.collect::<Vec<_>>().join("\n").into_bytes())
             }
+            Emit::Shaders => self.write_shaders(&stages::emit_shaders(program, &options)?),
             Emit::Ir => Ok(()),
         }
+    }
+
+    /// One file for each language a shader has, in the folder that is the output.
+    fn write_shaders(&self, shaders: &[stages::ShaderCode]) -> Result<(), Diagnostic> {
+        if self.compile.device != Device::Gpu {
+            return Err(Diagnostic::new("arguments", "shaders are a GPU's: --device gpu"));
+        }
+        let folder = self.output.clone().unwrap_or_else(|| self.model.with_extension("shaders"));
+        let fail = |error| Diagnostic::new("file", format!("{}: {error}", folder.display()));
+        std::fs::create_dir_all(&folder).map_err(fail)?;
+        let mut count = 0;
+        for code in shaders {
+            for (number, shader) in code.variants.iter().enumerate() {
+                let stem = if number == 0 { shader.name.clone() } else { format!("{}.plain", shader.name) };
+                let words: Vec<u8> = shader.spirv.iter().flat_map(|word| word.to_le_bytes()).collect();
+                files::write(&folder.join(format!("{stem}.spv")), &words)?;
+                for (extension, text) in [("metal", &shader.msl), ("wgsl", &shader.wgsl)] {
+                    if let Some(text) = text {
+                        files::write(&folder.join(format!("{stem}.{extension}")), text.as_bytes())?;
+                    }
+                }
+                count += 1;
+            }
+        }
+        console::print(&format!("{}: {count} shaders\n", folder.display()))
     }
 
     fn level(&self, options: &CompileOptions) -> Result<usize, Diagnostic> {

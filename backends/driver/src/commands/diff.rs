@@ -5,13 +5,14 @@
 //! 2. the interpreter on the rewritten module against the interpreter on the imported one, outputs only;
 //! 3. the compiled program against the interpreter on the rewritten module, every value.
 
+use crate::commands::devices::session;
 use crate::commands::inputs::{InputArgs, RandomArgs, tensor_data, views};
 use crate::commands::model::{CompileArgs, import, runtime_error};
 use crate::{console, files};
 use drupe::{CompileOptions, stages};
 use drupe_eval::{Tolerance, compare, eval, eval_all};
 use drupe_ir::{DType, Diagnostic, Module, Op, TensorData, ValueId};
-use drupe_runtime::{LoadOptions, Options, Program, Session};
+use drupe_runtime::{LoadOptions, Options, Program};
 use indexmap::IndexMap;
 use std::path::PathBuf;
 
@@ -66,8 +67,9 @@ impl Diff {
         let options = CompileOptions { observe: !self.fused, ..self.compile.options(false)? };
         let imported = import(&self.model, &options)?;
         let rewritten = stages::rewrite(&imported, &options)?;
-        let program = stages::lower(&rewritten, &options)?;
-        let artifact = stages::write(&[&program], &stages::emit(&[&program], &options)?, &options)?;
+        let programs = stages::lower_for_all(&rewritten, &options)?;
+        let programs: Vec<_> = programs.iter().collect();
+        let artifact = stages::write(&programs, &stages::emit(&programs, &options)?, &options)?;
         let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(runtime_error)?;
         let given = self.inputs.given(program.plan())?;
         let inputs = self.random.complete(program.plan(), given, &self.compile.shapes)?;
@@ -126,7 +128,7 @@ impl Diff {
     ) -> Result<Comparison<'_>, Diagnostic> {
         console::progress("run");
         let mut comparison = self.comparison("compilation", Tolerance::Compiled);
-        let mut session = Session::new(program, Options { threads: 0, ..Options::default() }).map_err(runtime_error)?;
+        let (mut session, _) = session(&self.compile, None, program, Options::default(), false)?;
         let mut next = Candidates::new(module);
         let mut broken = None;
         let mut observe = |step: drupe_runtime::StepReport| {

@@ -9,6 +9,8 @@ use std::time::Duration;
 /// What was measured.
 pub(crate) struct Figures {
     pub model: String,
+    /// The GPU, if it ran on one.
+    pub device: Option<String>,
     pub threads: usize,
     pub level: String,
     pub load: Duration,
@@ -58,12 +60,13 @@ impl Figures {
         let of_peak = self.peak.as_ref().map(|peak| format!(", {:.0} % of the peak", 100.0 * flops / peak.flops));
         let known = |bytes: Option<u64>| bytes.map_or("unknown".into(), console::bytes);
         let mut text = format!(
-            "{}  threads {}  level {}\n\
+            "{}  {}threads {}  level {}\n\
              median {}   p10 {}   p90 {}   ({runs} run{})   {:.1} GFLOP/s{}\n\
              open to first result {}\n\
              arena {} (no plan needs less than {})   scratch {}   weights {}   code {}\n\
              process at most {}, before opening {}\n",
             self.model,
+            self.device.as_ref().map_or(String::new(), |device| format!("on {device}  ")),
             self.threads,
             self.level,
             console::duration(self.percentile(50)),
@@ -81,21 +84,27 @@ impl Figures {
             known(self.peak_memory),
             known(self.memory_before),
         );
-        let Some(peak) = &self.peak else { return text };
-        let rates = peak.reads.iter().map(|(bytes, rate)| format!("{:.0} of {}", rate / 1e9, binary_size(*bytes)));
-        text += &format!(
-            "this machine, {} thread{}: {:.1} GFLOP/s f32; GB/s when data are read again and again: {}\n\n",
-            self.threads,
-            if self.threads == 1 { "" } else { "s" },
-            peak.flops / 1e9,
-            rates.collect::<Vec<_>>().join(", "),
-        );
+        if most == 0 {
+            return text;
+        }
+        if let Some(peak) = &self.peak {
+            let rates = peak.reads.iter().map(|(bytes, rate)| format!("{:.0} of {}", rate / 1e9, binary_size(*bytes)));
+            text += &format!(
+                "this machine, {} thread{}: {:.1} GFLOP/s f32; GB/s when data are read again and again: {}\n",
+                self.threads,
+                if self.threads == 1 { "" } else { "s" },
+                peak.flops / 1e9,
+                rates.collect::<Vec<_>>().join(", "),
+            );
+        }
+        text.push('\n');
         let total: f64 = self.kernels.iter().map(|usage| usage.seconds).sum();
         let at = if what == "step" { "at" } else { "first at" };
         let heading = [what, "calls", "ms", "time %", "GFLOP/s", "GB/s", "% of limit", "limit", at];
         let mut table = Table::new(heading);
         for usage in self.kernels.iter().take(most) {
-            let (share, limit) = usage.share_of(peak);
+            // Limits are those of the CPU.
+            let limit = self.peak.as_ref().map(|peak| usage.share_of(peak));
             table.row([
                 usage.name.clone(),
                 usage.calls.to_string(),
@@ -103,8 +112,8 @@ impl Figures {
                 format!("{:.1}", 100.0 * usage.seconds / total),
                 format!("{:.1}", usage.flops / usage.seconds / 1e9),
                 format!("{:.1}", usage.bytes / usage.seconds / 1e9),
-                format!("{:.0}", 100.0 * share),
-                limit.to_owned(),
+                limit.map_or(String::new(), |(share, _)| format!("{:.0}", 100.0 * share)),
+                limit.map_or(String::new(), |(_, limit)| limit.to_owned()),
                 usage.place().to_owned(),
             ]);
         }
@@ -133,6 +142,7 @@ impl Figures {
         };
         let value = json!({
             "model": self.model,
+            "device": self.device,
             "threads": self.threads,
             "level": self.level,
             "runs": self.runs.len(),

@@ -2,6 +2,8 @@
 
 mod bench;
 mod compile;
+#[cfg_attr(not(feature = "gpu"), path = "no_devices.rs")]
+mod devices;
 mod diff;
 mod figures;
 mod inputs;
@@ -20,6 +22,7 @@ use drupe_ir::Diagnostic;
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Command {
     Compile(compile::Compile),
+    Devices(devices::Devices),
     Run(run::Run),
     Bench(bench::Bench),
     Diff(diff::Diff),
@@ -33,6 +36,7 @@ impl Command {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
         match self {
             Command::Compile(command) => command.run(),
+            Command::Devices(command) => command.run(),
             Command::Run(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Diff(command) => command.run(),

@@ -77,6 +77,9 @@ pub(crate) struct ModelArgs {
     pub model: PathBuf,
     #[command(flatten)]
     pub compile: CompileArgs,
+    /// Part of the name of the GPU to use, of those that `drupe devices` lists
+    #[arg(long)]
+    pub adapter: Option<String>,
     /// The code level to use, of those in the artifact; the best that this CPU can run if not given
     #[arg(long)]
     level: Option<String>,

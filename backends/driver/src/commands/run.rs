@@ -1,11 +1,12 @@
 //! `drupe run`: one run of a model on inputs from files.
 
+use crate::commands::devices::session;
 use crate::commands::inputs::{InputArgs, tensor_data, views};
 use crate::commands::model::{ModelArgs, runtime_error, split_name};
 use crate::commands::numbers::Numbers;
 use crate::{console, files};
 use drupe_ir::Diagnostic;
-use drupe_runtime::{Options, Session, TensorView};
+use drupe_runtime::{Options, TensorView};
 use std::path::{Path, PathBuf};
 
 /// Run a model once.
@@ -45,7 +46,7 @@ impl Run {
             None => Vec::new(),
         };
         let options = Options { threads: self.threads, ..Options::default() };
-        let mut session = Session::new(&program, options).map_err(runtime_error)?;
+        let (mut session, _) = session(&self.model.compile, self.model.adapter.as_deref(), &program, options, false)?;
         let outputs = session.run_views(&views(&inputs)).map_err(runtime_error)?;
         let outputs: Vec<(&str, TensorView)> = outputs.iter().map(|output| (output.name, output.tensor)).collect();
         if !self.outputs.is_empty() {

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 /**
- * Whether Chrome's WebGPU (Dawn) accepts models in the web format, with features that software GPUs lack:
+ * Whether Chrome's WebGPU (Dawn) accepts models in the web format, or single shaders in WGSL:
  *
- *     node testsuite/web/check_plan.mjs FOLDER...
+ *     node testsuite/web/check.mjs FOLDER|FILE.wgsl...
  *
- * drupe.js loads each model and runs it once, on Dawn's null device, which checks everything - shaders, bindings,
- * overlaps, limits - and executes nothing. It has shader-f16 and subgroups, which headless Chromium has not.
+ * It checks on Dawn's null device, which checks everything - shaders, bindings, overlaps, limits - and executes
+ * nothing. It has shader-f16 and subgroups, which headless Chromium has not. A model is loaded by drupe.js and run
+ * once; a shader is made a pipeline, with entry point `main`. What is wrong is printed, a line each.
  */
 
 import { readFile } from "node:fs/promises";
@@ -30,19 +31,45 @@ const server = createServer((request, response) => {
   );
 });
 await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+const files = `http://127.0.0.1:${server.address().port}`;
+
+async function checkModel(folder) {
+  const model = await Drupe.load(`${files}${path.resolve(folder)}/`);
+  const zeros = ({ dtype, shape }) => new (arrayOf(dtype))(shape.reduce((a, b) => a * b, 1));
+  await model.run(Object.fromEntries(model.inputs.map((input) => [input.name, zeros(input)])));
+  const { name, steps, bytes } = model;
+  model.destroy();
+  return `${name}: ${steps} dispatches, ${bytes} bytes`;
+}
+
+let device;
+
+async function checkShader(file) {
+  const adapter = await navigator.gpu.requestAdapter();
+  const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX, maxStorageBuffersPerShaderStage,
+    maxComputeWorkgroupStorageSize } = adapter.limits;
+  device ??= await adapter.requestDevice({
+    requiredFeatures: [...adapter.features],
+    requiredLimits: { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX, maxStorageBuffersPerShaderStage,
+      maxComputeWorkgroupStorageSize },
+  });
+  const code = await readFile(file, "utf8");
+  device.pushErrorScope("validation");
+  const module = device.createShaderModule({ code });
+  const error = await device.popErrorScope();
+  if (error) throw error;
+  await device.createComputePipelineAsync({ layout: "auto", compute: { module, entryPoint: "main" } });
+  return "a shader";
+}
 
 let failed = 0;
-for (const folder of process.argv.slice(2)) {
+for (const what of process.argv.slice(2)) {
   try {
-    const url = `http://127.0.0.1:${server.address().port}${path.resolve(folder)}/`;
-    const model = await Drupe.load(url);
-    const zeros = ({ dtype, shape }) => new (arrayOf(dtype))(shape.reduce((a, b) => a * b, 1));
-    await model.run(Object.fromEntries(model.inputs.map((input) => [input.name, zeros(input)])));
-    console.log(`${folder}: ${model.name}: ${model.steps} dispatches, ${model.bytes} bytes`);
-    model.destroy();
+    const found = await (what.endsWith(".wgsl") ? checkShader(what) : checkModel(what));
+    console.log(`${what}: ${found}`);
   } catch (error) {
     failed += 1;
-    console.log(`${folder}: ${error.code ?? error.name}: ${error.message}`);
+    console.log(`${what}: ${error.code || error.constructor.name}: ${error.message}`);
   }
 }
 // Dawn keeps the process alive.

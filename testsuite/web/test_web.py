@@ -231,7 +231,7 @@ class WebTest(unittest.TestCase):
 
     def test_dawn_checks_what_no_software_gpu_has(self):
         good, bad = self.model(half), self.model(lambda plan: (half(plan), plan.update(features=["subgroups"])))
-        check = os.path.join(HERE, "check_plan.mjs")
+        check = os.path.join(HERE, "check.mjs")
         done = subprocess.run(["node", check, good, bad], capture_output=True, text=True, timeout=120)
         lines = done.stdout.splitlines()
         self.assertEqual((done.returncode, len(lines)), (1, 2), done)

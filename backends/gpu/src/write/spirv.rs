@@ -36,16 +36,21 @@ pub(super) fn write(module: &Module, info: &ModuleInfo) -> Result<Vec<u32>, Stri
 
 /// Words before the first instruction.
 const HEADER: usize = 5;
+const FIRST_TYPE: u32 = 19;
 const OP_TYPE_ARRAY: u32 = 28;
 const OP_TYPE_STRUCT: u32 = 30;
+const LAST_TYPE: u32 = 33;
 const OP_CONSTANT_NULL: u32 = 46;
 const OP_VARIABLE: u32 = 59;
 const OP_DECORATE: u32 = 71;
+const OP_F_ARITHMETIC: [u32; 5] = [127, 129, 131, 133, 136];
 const ARRAY_STRIDE: u32 = 6;
+const NO_CONTRACTION: u32 = 42;
 const FUNCTION: u32 = 7;
 
-/// The module without strides of arrays that lie in no buffer, which SPIR-V forbids, and without zeros in private
-/// variables, which kernels do not read.
+/// The module without strides of arrays that lie in no buffer, which SPIR-V forbids; without zeros in private
+/// variables, which kernels do not read; and with float arithmetic that drivers leave as it is. They would take
+/// `(x + c) - c` for `x`, and round once where the kernel says twice.
 fn cleaned(words: &[u32]) -> Vec<u32> {
     let instructions = || Instructions { rest: &words[HEADER..] };
     let of = |opcode: u32| move |inst: &&[u32]| inst[0] & 0xffff == opcode;
@@ -54,8 +59,17 @@ fn cleaned(words: &[u32]) -> Vec<u32> {
     let in_buffers: BTreeSet<u32> =
         instructions().filter(|inst| of(OP_TYPE_STRUCT)(inst)).flat_map(|inst| inst[2..].to_vec()).collect();
     let zeros: BTreeSet<u32> = instructions().filter(|inst| of(OP_CONSTANT_NULL)(inst)).map(|inst| inst[2]).collect();
+    let exact: Vec<u32> =
+        instructions().filter(|inst| OP_F_ARITHMETIC.contains(&(inst[0] & 0xffff))).map(|inst| inst[2]).collect();
+    let mut exact = Some(exact);
     let mut cleaned = words[..HEADER].to_vec();
     for inst in instructions() {
+        // Decorations stand before all types, of which every module has one.
+        if (FIRST_TYPE..=LAST_TYPE).contains(&(inst[0] & 0xffff)) {
+            for target in exact.take().unwrap_or_default() {
+                cleaned.extend([3 << 16 | OP_DECORATE, target, NO_CONTRACTION]);
+            }
+        }
         match (inst[0] & 0xffff, inst) {
             (OP_DECORATE, [_, target, ARRAY_STRIDE, _]) if arrays.contains(target) && !in_buffers.contains(target) => {}
             (OP_VARIABLE, [_, ty, out, FUNCTION, zero]) if zeros.contains(zero) => {

@@ -1,4 +1,6 @@
 //! Kernels as shaders: what is written, and what software Vulkan computes of it.
 
 mod instructions;
+mod shaders;
 mod support;
+mod workgroups;

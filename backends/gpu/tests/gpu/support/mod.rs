@@ -12,6 +12,20 @@ struct Device {
     queue: wgpu::Queue,
 }
 
+/// A kernel of this text, which runs `tasks` times on `buffers`.
+pub fn case(text: &str, buffers: Vec<Vec<u8>>, dims: &[i64], tasks: usize) -> Case {
+    let kernel = drupe_kernel::parse(text, "test").unwrap_or_else(|error| panic!("{error}\n{text}"));
+    kernel.verify().unwrap_or_else(|error| panic!("{error}"));
+    let length = |(buffer, parameter): (Vec<u8>, &drupe_kernel::BufferParam)| {
+        let size = parameter.dtype.bytes_of(1);
+        let mut buffer = buffer;
+        buffer.truncate(buffer.len() / size * size);
+        buffer
+    };
+    let buffers = buffers.into_iter().zip(&kernel.buffers).map(length).collect();
+    Case { kernel, buffers, dims: dims.to_vec(), tasks: tasks as i64 }
+}
+
 /// The device; none only where `DRUPE_NO_GPU` says that there is none.
 fn device() -> Option<&'static Device> {
     static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
@@ -59,7 +73,7 @@ pub fn check(cases: &[Case], options: &Options) {
     let found: Vec<String> = (cases.iter().zip(run(device, cases, &shaders)))
         .filter_map(|(case, output)| case.difference(&output).and_then(|_| unfused(case).difference(&output)))
         .collect();
-    let first = found[..found.len().min(3)].join("\n\n");
+    let first = found[..found.len().min(30)].join("\n\n");
     assert!(found.is_empty(), "{} of {} kernels differ:\n{first}", found.len(), cases.len());
 }
 

@@ -141,6 +141,7 @@ impl Gpu {
     pub fn prepare(&self, program: &Program) -> Result<Box<dyn Device>, DeviceError> {
         let index = program.device_plan().ok_or(DeviceError::CpuPlan)?;
         self.meets(program.plan())?;
+        self.shared.faults.check()?;
         let key = (program.fingerprint(), index);
         let mut all = self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(_, _, loaded)| loaded.strong_count() > 0);
@@ -154,6 +155,13 @@ impl Gpu {
             }
         };
         Ok(Box::new(Runner::new(self.clone(), loaded)?))
+    }
+
+    /// Gives the device and its memory back at once, as an app may have to in the background. Every clone and
+    /// session of it then fails with [`DeviceError::Lost`].
+    pub fn destroy(&self) {
+        self.shared.faults.lose("it was given back".into());
+        self.shared.device.destroy();
     }
 
     /// Whether the device has what the plan needs.

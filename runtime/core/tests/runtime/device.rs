@@ -18,6 +18,8 @@ fn model(exported: bool) -> Vec<u8> {
     let mut cpu = Maker::new("sums");
     let mut device = Maker::new("sums");
     for (make, on_device) in [(&mut cpu, false), (&mut device, true)] {
+        // The kernel that doubles needs it.
+        make.plan.scratch = make.number(64);
         let n = make.symbol("n", 1, 64, SymbolSource::Input);
         let bytes = make.times(n, 4);
         let x = make.input("x", DType::F32, &[n], bytes);

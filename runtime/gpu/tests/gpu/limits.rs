@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use drupe_format::plan::{Range, StepOp};
+use drupe_format::plan::StepOp;
 use drupe_runtime::{DeviceError, Error};
-use drupe_runtime_gpu::GpuOptions;
+use drupe_runtime_gpu::{Choice, GpuOptions};
 
 use crate::model::{Model, affine_step, copy, expected, open, options, run, session};
 
@@ -39,6 +39,43 @@ fn numbers_of_more_than_32_bits_are_an_error() {
     assert!(matches!(fault, Error::DeviceBind { source: DeviceError::Dimension { dim: 4, value: 0x8000_0000 } }));
 }
 
+#[test]
+fn a_lost_device_is_an_error_from_then_on() {
+    let Some(options) = options() else { return };
+    let gpu = open(&options);
+    let mut model = Model::new();
+    let shader = model.affine();
+    model.usual(shader);
+    let program = model.program();
+    let mut session = session(&gpu, &program);
+    assert_eq!(run(&mut session, 10), expected(10));
+    gpu.destroy();
+    let lost = DeviceError::Lost { reason: "it was given back".into() };
+    for count in [10, 20, 10] {
+        match session.run(&[("x", crate::model::input(count).view())]) {
+            Err(Error::Device { source, .. } | Error::DeviceBind { source }) => assert_eq!(source, lost),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("the device is gone"),
+        }
+    }
+    assert_eq!(gpu.prepare(&program.for_device_plan(0).expect("one")).map(|_| ()), Err(lost.clone()));
+    let (_, choice) = gpu.open_session(&program, drupe_runtime::Options::default()).expect("the CPU");
+    assert!(matches!(choice, Choice::Cpu { why } if why[0].error == Some(lost)));
+}
+
+#[test]
+fn texts_that_are_none_are_an_error() {
+    let Some(options) = options() else { return };
+    let gpu = open(&options);
+    let mut model = Model::new();
+    let mut shader = model.affine();
+    shader.variants[0].spirv.offset += 4;
+    shader.variants[0].spirv.len -= 4;
+    model.usual(shader);
+    let refused = gpu.prepare(&model.program().for_device_plan(0).expect("one")).map(|_| ());
+    assert_eq!(refused, Err(DeviceError::Driver("the text of shader \"affine\" is no SPIR-V".into())));
+}
+
 /// A shader that takes longer than the limit: the run ends with an error, and the device can be used when it is
 /// done.
 #[test]
@@ -59,21 +96,4 @@ fn waits_have_a_limit() {
     let fault = session.run(&[("x", crate::model::input(64).view())]).expect_err("too slow");
     let text = fault.to_string();
     assert!(text.contains("not answered within 0.001 s") && text.contains("run on the CPU"), "{text}");
-}
-
-/// SPIR-V is trusted like machine code, but what the interface can check it does.
-#[test]
-fn constants_and_texts_that_do_not_fit_are_errors() {
-    let Some(options) = options() else { return };
-    let gpu = open(&options);
-    let mut model = Model::new();
-    let mut shader = model.affine();
-    // Its layout has two arguments, the SPIR-V three and another entry point.
-    let other =
-        model.variant(&crate::model::AFFINE.replace("fn main", "fn other").replace("@compute", "@compute "), &[]);
-    shader.variants[0].spirv = Range { len: 0, ..other.spirv };
-    shader.variants[0].msl = other.spirv;
-    model.usual(shader);
-    let refused = gpu.prepare(&model.program().for_device_plan(0).expect("one"));
-    assert!(matches!(refused.map(|_| ()), Err(DeviceError::NoText { .. })));
 }

@@ -62,6 +62,8 @@ pub struct Ids {
 
 fn start(most: u64) -> (Maker, Ids) {
     let mut make = Maker::new("affine");
+    // The kernel that doubles needs it.
+    make.plan.scratch = make.number(64);
     let n = make.symbol("n", 0, most, SymbolSource::Input);
     let bytes = make.times(n, 4);
     let x = make.input("x", DType::F32, &[n], bytes);
@@ -145,7 +147,7 @@ pub fn affine_step(make: &mut Maker, ids: &Ids, args: [BufferId; 3], factor: i64
     let (zero, factor, all, group) = (make.number(0), make.number(factor), make.number(256), make.number(64));
     let up = make.number(63);
     let sum = make.exprs.binary(ExprOp::Add, ids.n, up).expect("small");
-    let tasks = make.exprs.binary(ExprOp::Div, sum, group).expect("small");
+    let tasks = make.exprs.binary(ExprOp::FloorDiv, sum, group).expect("small");
     let args: Vec<_> = args
         .iter()
         .enumerate()

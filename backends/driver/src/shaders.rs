@@ -86,7 +86,7 @@ impl ShaderCode {
 
 /// What a shader needs, as plans call it.
 fn features(needs: Needs) -> Vec<&'static str> {
-    let all = [("f16", needs.f16), ("float64", needs.float64), ("int64", needs.int64), ("subgroups", needs.subgroups)];
+    let all = [("f16", needs.f16), ("f64", needs.float64), ("int64", needs.int64), ("subgroups", needs.subgroups)];
     all.into_iter().filter_map(|(name, needed)| needed.then_some(name)).collect()
 }
 

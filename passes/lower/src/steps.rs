@@ -12,7 +12,7 @@ use crate::units::{Launch, drop_unused, insert_copies, place_steps};
 use crate::{Arg, Buffer, BufferId, KernelId, KernelVariants, Options, Place, Port, Program, ShaderId, Step, Work};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, Type, ValueId};
 use drupe_kernel::Kernel;
-use drupe_target::Target;
+use drupe_target::{Gpu, Target};
 use indexmap::{IndexMap, IndexSet};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -260,7 +260,7 @@ impl<'a> Builder<'a> {
         let gpu = self.target.gpu.as_ref().filter(|_| self.options.gpu.is_some())?;
         let bytes = |arg: &Arg| self.places.buffers[arg.buffer.0].bytes.as_const();
         let fits = args.iter().all(|arg| bytes(arg).is_none_or(|bytes| bytes as u64 <= gpu.binding_bytes));
-        if args.len() > gpu.storage_buffers as usize || !fits || !units_can(nest) {
+        if args.len() > gpu.storage_buffers as usize || !fits || !has_types(nest, gpu) {
             return None;
         }
         let mut nest = nest.clone();
@@ -275,6 +275,10 @@ impl<'a> Builder<'a> {
             Signature { name: String::new(), operands: nest.operands.clone(), result, tasks: tasks.clone() };
         let mut dims = IndexSet::new();
         let mut kernel = emit(&nest, &schedule, &signature, &mut dims);
+        // Few GPUs have these, and those are slow with them.
+        if kernel.types.iter().any(|ty| ty.dtype == DType::F64) {
+            return None;
+        }
         let entry = self.shaders.entry(format!("{kernel:?}"));
         let id = ShaderId(entry.index());
         kernel.name = format!("drupe_{}_{}", stem(&nest), id.0);
@@ -429,9 +433,14 @@ fn stem(nest: &Nest) -> &'static str {
     }
 }
 
-/// Whether a GPU has the element types of `nest`.
-fn units_can(nest: &Nest) -> bool {
-    nest.body.nodes().all(|(id, _)| nest.body.dtype(id) != DType::F64)
+/// Whether the GPU can load and store the elements of `nest`.
+fn has_types(nest: &Nest, gpu: &Gpu) -> bool {
+    let result = nest.body.dtype(nest.body.value);
+    nest.operands.iter().chain([&result]).all(|dtype| match dtype {
+        DType::F64 => false,
+        DType::I64 => gpu.has("int64"),
+        _ => true,
+    })
 }
 
 /// Arithmetic operations: two for each step of a fold, one for each element.

@@ -2,9 +2,10 @@
 
 use crate::emulation::Emulator;
 use crate::{Shapes, Tensors};
-use drupe::{Backend, CompileOptions, stages};
+use drupe::{Backend, CompileOptions, Placement, stages};
 use drupe_ir::{Diagnostic, Module};
 use drupe_runtime::{LoadOptions, Options, Program, Session};
+use drupe_runtime_gpu::{Choice, GpuOptions, open_session};
 use drupe_target::Target;
 use std::path::Path;
 
@@ -18,6 +19,14 @@ pub enum Engine {
         /// What emits the code.
         backend: Backend,
         /// This machine, or one level of it.
+        target: Target,
+    },
+    /// The compiler for this machine's GPU, or software that acts as one. All that the GPU can do runs there: a model
+    /// that falls back to the CPU fails.
+    Gpu {
+        /// What emits the code of the steps that are left to the CPU.
+        backend: Backend,
+        /// This machine.
         target: Target,
     },
     /// The compiler for 64-bit Arm, and an emulator.
@@ -49,13 +58,14 @@ impl Loaded {
 
 impl Engine {
     /// The engines' names: the backends' own are for this machine, `aarch64` is the best one for 64-bit Arm.
-    pub const NAMES: &'static [&'static str] = &["eval", "llvm", "cranelift", "aarch64", "aarch64-cranelift"];
+    pub const NAMES: &'static [&'static str] = &["eval", "llvm", "cranelift", "gpu", "aarch64", "aarch64-cranelift"];
 
     /// The engine called `name`. `level` is one of its target's; if none is given, all that this machine has, or
     /// Arm's `neon`. `cpu` is the processor that is emulated; if none is given, one with just the level's features.
     pub fn find(name: &str, level: Option<&str>, cpu: Option<&str>) -> Result<Engine, Diagnostic> {
         match name {
             "eval" => Ok(Engine::Interpreter),
+            "gpu" => Ok(Engine::Gpu { backend: Backend::AVAILABLE[0], target: Target::host() }),
             "aarch64" => Engine::emulated(Backend::AVAILABLE[0], level, cpu),
             "aarch64-cranelift" => Engine::emulated(Backend::Cranelift, level, cpu),
             "llvm" | "cranelift" => {
@@ -85,27 +95,47 @@ impl Engine {
                 let module = stages::import(path, &CompileOptions { shapes, ..CompileOptions::default() })?;
                 return Ok(Loaded { rewritten: None, run: Box::new(move |inputs| drupe_eval::eval(&module, inputs)) });
             }
-            Engine::Compiled { backend, target } | Engine::Emulated { backend, target, .. } => (*backend, target),
+            Engine::Compiled { backend, target }
+            | Engine::Gpu { backend, target }
+            | Engine::Emulated { backend, target, .. } => (*backend, target),
         };
-        let options = CompileOptions { backend, target: target.clone(), shapes, ..CompileOptions::default() };
+        let gpu = matches!(self, Engine::Gpu { .. }).then_some(Placement::Gpu);
+        let options = CompileOptions { backend, target: target.clone(), shapes, gpu, ..CompileOptions::default() };
         let module = stages::rewrite(&stages::import(path, &options)?, &options)?;
-        let program = stages::lower(&module, &options)?;
-        let code = stages::emit(&[&program], &options)?;
+        let programs = stages::lower_for_all(&module, &options)?;
+        let all: Vec<_> = programs.iter().collect();
+        let code = stages::emit(&all, &options)?;
         let run: Box<Run> = match self {
             Engine::Emulated { emulator, .. } => {
+                let [program] = programs.try_into().expect("there is one program without a GPU");
                 let emulated = emulator.load(program, &code.levels[0].objects)?;
                 Box::new(move |inputs| emulated.run(inputs))
             }
-            Engine::Interpreter | Engine::Compiled { .. } => {
-                let artifact = stages::write(&[&program], &code, &options)?;
+            Engine::Interpreter | Engine::Compiled { .. } | Engine::Gpu { .. } => {
+                let artifact = stages::write(&all, &code, &options)?;
                 let failed = |error: drupe_runtime::Error| Diagnostic::new("run", error);
                 let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(failed)?;
                 let options = Options { threads, ..Options::default() };
-                let mut session = Session::new(&program, options).map_err(failed)?;
+                let mut session = match gpu {
+                    None => Session::new(&program, options).map_err(failed)?,
+                    Some(_) => on_gpu(&program, options)?,
+                };
                 Box::new(move |inputs| drupe_conformance::run_session(&mut session, inputs))
             }
         };
         Ok(Loaded { rewritten: Some(module), run })
+    }
+}
+
+/// A session on the GPU, and on nothing else.
+fn on_gpu(program: &Program, options: Options) -> Result<Session, Diagnostic> {
+    let gpu = GpuOptions { software: true, ..GpuOptions::default() };
+    match open_session(program, &gpu, options).map_err(|error| Diagnostic::new("run", error))? {
+        (session, Choice::Gpu { .. }) => Ok(session),
+        (_, Choice::Cpu { why }) => {
+            let why: Vec<String> = why.iter().map(ToString::to_string).collect();
+            Err(Diagnostic::new("gpu", why.join("; ")).help("`./x setup gpu` installs software that acts as a GPU"))
+        }
     }
 }
 

@@ -12,6 +12,7 @@ impl Translator<'_> {
     pub fn bitcast(&mut self, a: &Held, from: DType, to: ir::Type) -> Held {
         let a = &self.widened(a, from == DType::I64);
         let out = register(to.dtype, true);
+        self.code.needs.note(out);
         if from.bits() == to.dtype.bits() && from.bits() >= 32 {
             return self.map(a, out, |s, a| s.code.bits(a, out.kind));
         }

@@ -67,6 +67,21 @@ fn msl_of_a_matrix_product() {
     insta::assert_snapshot!(emit(&kernel(GEMM), &Options::default()).unwrap().msl.unwrap());
 }
 
+/// No Metal compiler is here: what can be seen is that each kernel has its entry point, and that nothing but buffers has
+/// to be bound.
+#[test]
+fn msl_is_whole() {
+    for kernel in all().into_iter().chain(crate::workgroups::every_combination()) {
+        let shader = emit(&kernel, &Options { subgroups: true, read_only: false }).unwrap();
+        let Some(text) = shader.msl else { continue };
+        let parameters = text.split_once("kernel void main_(").expect("there is an entry point").1;
+        let parameters = parameters.split_once(") {").expect("it has a body").0;
+        assert!(!parameters.contains("threadgroup ") && !parameters.contains("_mslBufferSizes"), "{text}");
+        let bound = parameters.matches("[[buffer(").count();
+        assert!(bound <= kernel.buffers.len() + usize::from(kernel.dims > 0), "{text}");
+    }
+}
+
 #[test]
 fn a_matrix_product() {
     let numbers = |count: usize| (0..count).flat_map(|index| ((index * 31 % 17) as f32 - 8.0).to_le_bytes());

@@ -49,6 +49,7 @@ pub struct Model {
     cpu: Maker,
     devices: Vec<Plan>,
     texts: Vec<u8>,
+    big: bool,
 }
 
 /// The ids that steps of a device plan need.
@@ -58,26 +59,37 @@ pub struct Ids {
     pub x: BufferId,
     pub w: BufferId,
     pub y: BufferId,
+    /// A constant of `BIG` times 0.5, if the model has it.
+    pub big: Option<BufferId>,
 }
 
-fn start(most: u64) -> (Maker, Ids) {
+/// Elements of the large constant: more bytes than cross to the device at once.
+pub const BIG: usize = 5_000_001;
+
+fn start(big: bool) -> (Maker, Ids) {
     let mut make = Maker::new("affine");
     // The kernel that doubles needs it.
     make.plan.scratch = make.number(64);
-    let n = make.symbol("n", 0, most, SymbolSource::Input);
+    let n = make.symbol("n", 0, 1 << 40, SymbolSource::Input);
     let bytes = make.times(n, 4);
     let x = make.input("x", DType::F32, &[n], bytes);
     let w = make.constant("w", &(0..64).map(|index| index as f32).collect::<Vec<_>>());
+    let big = big.then(|| make.constant("big", &vec![0.5; BIG]));
     let y = make.output_buffer("y", DType::F32, &[n], bytes);
-    (make, Ids { n, bytes, x, w, y })
+    (make, Ids { n, bytes, x, w, y, big })
 }
 
 impl Model {
     /// The CPU's plan is no more than a pass of a kernel: what it computes does not matter here.
     pub fn new() -> Model {
-        let (mut cpu, ids) = start(1 << 40);
+        Model::with(false)
+    }
+
+    /// [`Model::new`], with the large constant or without.
+    pub fn with(big: bool) -> Model {
+        let (mut cpu, ids) = start(big);
         cpu.kernel(1, ids.n, &[ids.x, ids.y]);
-        Model { cpu, devices: Vec::new(), texts: Vec::new() }
+        Model { cpu, devices: Vec::new(), texts: Vec::new(), big }
     }
 
     pub fn variant(&mut self, wgsl: &str, features: &[&str]) -> ShaderVariant {
@@ -104,7 +116,7 @@ impl Model {
 
     /// Adds a device plan whose steps `steps` makes.
     pub fn device(&mut self, shader: Shader, steps: impl FnOnce(&mut Maker, &Ids)) -> &mut Plan {
-        let (mut make, ids) = start(1 << 40);
+        let (mut make, ids) = start(self.big);
         make.plan.device = Some(DeviceNeeds {
             name: format!("test-{}", self.devices.len()),
             features: vec![],

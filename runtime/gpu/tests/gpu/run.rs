@@ -60,6 +60,30 @@ fn uploads_are_ordered_with_shaders() {
     }
 }
 
+/// Constants of more than one chunk are on the device, whole and in part.
+#[test]
+fn constants_are_on_the_device_from_the_start() {
+    let Some(options) = options() else { return };
+    let mut model = Model::with(true);
+    let shader = model.affine();
+    model.device(shader, |make, ids| {
+        let big = ids.big.expect("asked for");
+        let (start, len) = (make.number(4096), make.times(ids.n, 4));
+        affine_step(make, ids, [big, ids.w, ids.y], 2);
+        // The last element of the constant is read only when n is as large as it can be.
+        let step = make.plan.steps.last_mut().expect("just added");
+        (step.args[0].offset, step.args[0].len) = (start, len);
+        copy(make, ids, StepOp::Download, ids.y);
+    });
+    let mut session = session(&open(&options), &model.program());
+    let most = crate::model::BIG - 1024;
+    for count in [3, most] {
+        let found = run(&mut session, count);
+        assert!((0..count).all(|index| found[index] == 0.5 + 2.0 * (index % 64) as f32), "{count} elements");
+    }
+    assert!(session.memory().device > 4 * crate::model::BIG as u64);
+}
+
 /// Outputs that shaders write come back by their downloads.
 #[test]
 fn outputs_have_a_place_on_the_device() {

@@ -33,8 +33,9 @@ pub trait Device: Send {
     /// Runs the shader step with this index, after all that was asked for before; need not wait.
     fn run(&mut self, step: usize) -> Result<(), DeviceError>;
 
-    /// Copies to `bytes` what is there after all that was asked for before; waits for it.
-    fn download(&mut self, location: Location, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    /// Copies to the bytes of each location what is there after all that was asked for before; waits for
+    /// it once.
+    fn download(&mut self, copies: &mut [(Location, &mut [u8])]) -> Result<(), DeviceError>;
 
     /// Waits until all is done that was asked for.
     fn finish(&mut self) -> Result<(), DeviceError>;

@@ -185,13 +185,20 @@ impl Binding {
         }
         self.set_pointers();
         self.on_device(program, 0, hands, |device| device.begin())?;
+        // Downloads in a row are one wait.
+        let mut downloaded = 0;
         for (index, step) in plan.steps.iter().enumerate() {
             let started = observer.as_ref().map(|_| Instant::now());
             match &step.op {
                 ArchivedStepOp::Kernel(_) => self.run_kernel(index, hands.pool),
                 ArchivedStepOp::Builtin { .. } => self.run_builtin(program, index, step, hands)?,
                 ArchivedStepOp::Shader(_) => self.on_device(program, index, hands, |device| device.run(index))?,
-                ArchivedStepOp::Upload | ArchivedStepOp::Download => self.copy(program, index, step, hands)?,
+                ArchivedStepOp::Upload => self.upload(program, index, hands)?,
+                ArchivedStepOp::Download if index < downloaded => {}
+                ArchivedStepOp::Download => {
+                    let most = if observer.is_some() { 1 } else { usize::MAX };
+                    downloaded = self.download(program, index, most, hands)?;
+                }
             }
             let is_shader = matches!(step.op, ArchivedStepOp::Shader(_));
             let mut on_device = None;
@@ -211,7 +218,7 @@ impl Binding {
                     let size = shape.iter().product::<usize>() * result.dtype.size();
                     let location = Location { size: size as u64, ..self.layout.location(&result.buffer) };
                     let mut bytes = AlignedBytes::zeroed(size)?;
-                    self.on_device(program, index, hands, |device| device.download(location, &mut bytes))?;
+                    self.on_device(program, index, hands, |device| device.download(&mut [(location, &mut bytes)]))?;
                     fetched = Some(bytes);
                 }
                 let result = step.result.as_ref().zip(shape.as_ref()).map(|(result, shape)| {
@@ -259,21 +266,36 @@ impl Binding {
         })
     }
 
-    /// Copies the argument of an upload or download.
-    fn copy(&self, program: &Program, index: usize, step: &ArchivedStep, hands: &mut Hands) -> Result<(), Error> {
+    fn upload(&self, program: &Program, index: usize, hands: &mut Hands) -> Result<(), Error> {
         let at = self.launches[index].arguments.start;
         let (location, pointer) = (self.arguments[at], self.pointers[at]);
-        let size = location.size as usize;
-        self.on_device(program, index, hands, |device| {
-            if matches!(step.op, ArchivedStepOp::Download) {
-                // Safety: live memory by the layout's checks, of the arena or an output by the plan's; nothing else
-                // uses it meanwhile.
-                device.download(location, unsafe { std::slice::from_raw_parts_mut(pointer, size) })
-            } else {
-                // Safety: live memory by the layout's checks; nothing writes it meanwhile.
-                device.upload(location, unsafe { std::slice::from_raw_parts(pointer, size) })
+        // Safety: live memory by the layout's checks; nothing writes it meanwhile.
+        let bytes = unsafe { std::slice::from_raw_parts(pointer, location.size as usize) };
+        self.on_device(program, index, hands, |device| device.upload(location, bytes))
+    }
+
+    /// Does the downloads from step `first` on, at most as many, that follow one another and do not overlap;
+    /// returns the step after them.
+    fn download(&self, program: &Program, first: usize, most: usize, hands: &mut Hands) -> Result<usize, Error> {
+        let steps = program.plan().steps.iter().skip(first).take(most);
+        let in_a_row = steps.take_while(|step| matches!(step.op, ArchivedStepOp::Download)).count();
+        let mut ranges: Vec<(*mut u8, usize, bool)> = Vec::new();
+        let mut copies = Vec::new();
+        for launch in &self.launches[first..first + in_a_row] {
+            let at = launch.arguments.start;
+            let (location, pointer) = (self.arguments[at], self.pointers[at]);
+            let size = location.size as usize;
+            ranges.push((pointer, size, true));
+            if check_overlap(&ranges).is_err() {
+                break;
             }
-        })
+            // Safety: live memory by the layout's checks, of the arena or an output by the plan's; nothing else
+            // uses it meanwhile, and the others do not overlap it.
+            copies.push((location, unsafe { std::slice::from_raw_parts_mut(pointer, size) }));
+        }
+        let end = first + copies.len();
+        self.on_device(program, first, hands, |device| device.download(&mut copies))?;
+        Ok(end)
     }
 
     fn run_kernel(&mut self, index: usize, pool: &mut Pool) {

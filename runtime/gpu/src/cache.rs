@@ -43,8 +43,8 @@ impl Cache {
         self.keep("variants", format!("{VARIANTS}\n{lines}").as_bytes());
     }
 
-    /// The driver's cache of pipelines, with what was kept.
-    pub(crate) fn pipelines(&self, gpu: &Gpu) -> Option<PipelineCache> {
+    /// The driver's cache of pipelines, with what was kept; and whether anything was.
+    pub(crate) fn pipelines(&self, gpu: &Gpu) -> Option<(PipelineCache, bool)> {
         if !gpu.shared.device.features().contains(Features::PIPELINE_CACHE) {
             return None;
         }
@@ -56,7 +56,8 @@ impl Cache {
         let descriptor = PipelineCacheDescriptor { label: None, data, fallback: true };
         // Safety: the data is what `get_data` gave: the checksum fits and the folder is the user's alone, as the
         // options ask for. That it is of this driver, wgpu checks.
-        Some(unsafe { gpu.shared.device.create_pipeline_cache(&descriptor) })
+        let cache = unsafe { gpu.shared.device.create_pipeline_cache(&descriptor) };
+        Some((cache, data.is_some()))
     }
 
     pub(crate) fn keep_pipelines(&self, cache: &PipelineCache) {

@@ -53,14 +53,17 @@ impl Loaded {
             }
         }
         let cache = Cache::new(gpu, program);
-        let pipelines = cache.as_ref().and_then(|cache| cache.pipelines(gpu));
+        let (pipelines, warm) = cache.as_ref().and_then(|cache| cache.pipelines(gpu)).unzip();
         let known = cache.as_ref().and_then(|cache| cache.variants(plan.shaders.len()));
         let job = Job { gpu, program, signatures, cache: pipelines };
         let compiled = job.compile_all(known.as_deref())?;
         if let Some(cache) = &cache {
             let variants: Vec<usize> = compiled.iter().map(|(variant, _)| *variant).collect();
-            if known.is_none_or(|known| known != variants) {
+            let same = known.is_some_and(|known| known == variants);
+            if !same {
                 cache.keep_variants(&variants);
+            }
+            if !same || warm == Some(false) {
                 job.cache.iter().for_each(|pipelines| cache.keep_pipelines(pipelines));
             }
         }

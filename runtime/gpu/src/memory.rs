@@ -52,38 +52,73 @@ pub(crate) fn write(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: &[u8]) {
 #[derive(Default)]
 pub(crate) struct Staging {
     buffer: Option<Buffer>,
+    /// Bytes that it has or is to have.
+    need: u64,
+}
+
+/// Bytes to copy from a buffer, from an offset on.
+pub(crate) type Copy<'a> = (&'a Buffer, u64, &'a mut [u8]);
+
+/// A piece of a [`Copy`]: what it takes of the staging buffer, and where its bytes are there.
+struct Piece<'a> {
+    at: u64,
+    start: usize,
+    bytes: &'a mut [u8],
 }
 
 impl Staging {
-    /// Copies `bytes.len()` bytes of `buffer` from `offset` on, after the commands in `encoder`.
-    pub(crate) fn read(
-        &mut self,
-        gpu: &Gpu,
-        mut encoder: CommandEncoder,
-        buffer: &Buffer,
-        offset: u64,
-        bytes: &mut [u8],
-    ) -> Result<(), DeviceError> {
-        let device = &gpu.shared.device;
-        for (index, chunk) in bytes.chunks_mut(CHUNK as usize).enumerate() {
-            let from = offset + index as u64 * CHUNK;
-            // Copies are of whole words.
-            let (start, end) = (from & !3, (from + chunk.len() as u64).next_multiple_of(4));
-            let staging = self.at_least(gpu, end - start)?;
-            encoder.copy_buffer_to_buffer(buffer, start, &staging, 0, end - start);
-            let commands = std::mem::replace(&mut encoder, device.create_command_encoder(&Default::default()));
-            let submission = gpu.shared.queue.submit([commands.finish()]);
-            read_mapped(gpu, &staging, submission, (from - start) as usize, chunk)?;
+    /// Does `copies` after the commands in `encoder`, with one wait for every [`CHUNK`]. There is room for the
+    /// largest piece, by [`Staging::reserve`].
+    pub(crate) fn read(&mut self, gpu: &Gpu, encoder: CommandEncoder, copies: Vec<Copy>) -> Result<(), DeviceError> {
+        let mut chunks = Vec::new();
+        for (buffer, offset, bytes) in copies {
+            for (index, chunk) in bytes.chunks_mut(CHUNK as usize).enumerate() {
+                chunks.push((buffer, offset + index as u64 * CHUNK, chunk));
+            }
+        }
+        let mut chunks = chunks.into_iter().peekable();
+        let mut recorded = Some(encoder);
+        while chunks.peek().is_some() {
+            let staging = self.take(gpu)?;
+            let new = || gpu.shared.device.create_command_encoder(&Default::default());
+            let mut encoder = recorded.take().unwrap_or_else(new);
+            let (mut pieces, mut used) = (Vec::new(), 0);
+            while let Some((buffer, from, bytes)) = chunks.next_if(|(_, _, bytes)| fits(&staging, used, bytes)) {
+                // Copies are of whole words.
+                let (start, end) = (from & !3, (from + bytes.len() as u64).next_multiple_of(4));
+                encoder.copy_buffer_to_buffer(buffer, start, &staging, used, end - start);
+                pieces.push(Piece { at: used, start: (from - start) as usize, bytes });
+                used = (used + end - start).next_multiple_of(8);
+            }
+            if pieces.is_empty() {
+                return Err(DeviceError::Driver("a download does not fit its staging buffer".into()));
+            }
+            let submission = gpu.shared.queue.submit([encoder.finish()]);
+            with_mapped(gpu, &staging, submission, used, |mapped| {
+                for piece in pieces {
+                    let start = piece.at as usize + piece.start;
+                    let end = start + piece.bytes.len();
+                    piece.bytes.copy_from_slice(&mapped[start..end]);
+                }
+            })?;
             self.buffer = Some(staging);
         }
         Ok(())
     }
 
     /// The buffer, out of `self`: after an error it may be in use and is not to be used again.
-    fn at_least(&mut self, gpu: &Gpu, bytes: u64) -> Result<Buffer, DeviceError> {
-        match self.buffer.take().filter(|buffer| buffer.size() >= bytes) {
+    fn take(&mut self, gpu: &Gpu) -> Result<Buffer, DeviceError> {
+        match self.buffer.take() {
             Some(buffer) => Ok(buffer),
-            None => create(gpu, "staging", bytes.next_power_of_two(), BufferUsages::MAP_READ | BufferUsages::COPY_DST),
+            None => create(gpu, "staging", self.need, BufferUsages::MAP_READ | BufferUsages::COPY_DST),
+        }
+    }
+
+    /// Makes room for so many bytes, up to what crosses at once.
+    pub(crate) fn reserve(&mut self, bytes: u64) {
+        let need = bytes.min(CHUNK).next_power_of_two() + 64;
+        if need > self.need {
+            (self.need, self.buffer) = (need, None);
         }
     }
 
@@ -92,26 +127,27 @@ impl Staging {
     }
 }
 
-/// Waits for `submission` and copies what it has put into `staging`, from `start` on.
-pub(crate) fn read_mapped(
+/// Whether a piece goes into the rest of a staging buffer of which `used` bytes are taken.
+fn fits(staging: &Buffer, used: u64, bytes: &[u8]) -> bool {
+    used + bytes.len() as u64 + 8 <= staging.size()
+}
+
+/// Waits for `submission` and shows what it has put into the first `len` bytes of `staging`.
+pub(crate) fn with_mapped(
     gpu: &Gpu,
     staging: &Buffer,
     submission: wgpu::SubmissionIndex,
-    start: usize,
-    bytes: &mut [u8],
+    len: u64,
+    show: impl FnOnce(&[u8]),
 ) -> Result<(), DeviceError> {
     let driver = |reason: String| DeviceError::Driver(reason);
     let (mapped, told) = mpsc::channel();
-    let end = (start + bytes.len()).next_multiple_of(4) as u64;
-    staging.map_async(MapMode::Read, ..end, move |result| drop(mapped.send(result)));
+    staging.map_async(MapMode::Read, ..len, move |result| drop(mapped.send(result)));
     gpu.wait(Some(submission))?;
     told.try_recv()
         .map_err(|_| driver("a buffer was not mapped".into()))?
         .map_err(|error| driver(format!("a buffer cannot be mapped: {error}")))?;
-    {
-        let range = staging.get_mapped_range(..end).map_err(|error| driver(format!("{error}")))?;
-        bytes.copy_from_slice(&range[start..start + bytes.len()]);
-    }
+    show(&staging.get_mapped_range(..len).map_err(|error| driver(error.to_string()))?);
     staging.unmap();
     Ok(())
 }

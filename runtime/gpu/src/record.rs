@@ -10,7 +10,7 @@ use wgpu::{
 
 use crate::faults::scoped;
 use crate::gpu::Gpu;
-use crate::memory::{create, read_mapped};
+use crate::memory::{create, with_mapped};
 
 /// Dispatches whose times are taken together; two times each, of 4096 that a query set may have.
 const TIMED: u32 = 1024;
@@ -157,10 +157,10 @@ impl Clock {
     }
 
     fn read(&mut self, gpu: &Gpu, submission: SubmissionIndex) -> Result<(), DeviceError> {
-        let mut bytes = vec![0; self.steps.len() * 16];
-        read_mapped(gpu, &self.readable, submission, 0, &mut bytes)?;
-        let (ticks, _) = bytes.as_chunks();
-        let ticks: Vec<u64> = ticks.iter().map(|&bytes| u64::from_le_bytes(bytes)).collect();
+        let mut ticks: Vec<u64> = Vec::new();
+        with_mapped(gpu, &self.readable, submission, self.steps.len() as u64 * 16, |mapped| {
+            ticks.extend(mapped.as_chunks().0.iter().map(|&bytes| u64::from_le_bytes(bytes)));
+        })?;
         for (step, times) in self.steps.drain(..).zip(ticks.chunks_exact(2)) {
             let passed = times[1].saturating_sub(times[0]) as f64 * self.nanoseconds;
             self.done.push((step, Duration::from_nanos(passed as u64)));

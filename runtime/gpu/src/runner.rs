@@ -190,14 +190,19 @@ impl Device for Runner {
         self.recording.add(&self.gpu, &Dispatch { step, pipeline, group: &launch.group, workgroups })
     }
 
-    fn download(&mut self, location: Location, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        if bytes.is_empty() {
+    fn download(&mut self, copies: &mut [(Location, &mut [u8])]) -> Result<(), DeviceError> {
+        if copies.iter().all(|(_, bytes)| bytes.is_empty()) {
             return Ok(());
         }
-        let encoder = self.recording.take(&self.gpu)?;
         let mut staging = std::mem::take(&mut self.staging);
-        let (buffer, offset) = self.place(&location).ok_or_else(not_bound)?;
-        staging.read(&self.gpu, encoder, buffer, offset, bytes)?;
+        staging.reserve(copies.iter().map(|(location, _)| location.size + 16).sum());
+        let encoder = self.recording.take(&self.gpu)?;
+        let mut placed = Vec::with_capacity(copies.len());
+        for (location, bytes) in copies.iter_mut().filter(|(_, bytes)| !bytes.is_empty()) {
+            let (buffer, offset) = self.place(location).ok_or_else(not_bound)?;
+            placed.push((buffer, offset, &mut **bytes));
+        }
+        staging.read(&self.gpu, encoder, placed)?;
         self.staging = staging;
         Ok(())
     }

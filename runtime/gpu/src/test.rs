@@ -54,7 +54,8 @@ pub(crate) fn run_test(
     for (argument, buffer) in buffers.iter().take(test.sizes.len()).enumerate() {
         if test.expected.iter().any(|value| value.argument == argument as u32) {
             let mut found = vec![0; test.sizes[argument].to_native() as usize];
-            staging.read(gpu, device.create_command_encoder(&Default::default()), buffer, 0, &mut found)?;
+            staging.reserve(found.len() as u64);
+            staging.read(gpu, device.create_command_encoder(&Default::default()), vec![(buffer, 0, &mut found)])?;
             if !all_right(test, argument as u32, &found) {
                 return Err(DeviceError::Wrong {
                     shader: shader.name.as_str().into(),

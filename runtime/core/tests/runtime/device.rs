@@ -46,6 +46,9 @@ fn model(exported: bool) -> Vec<u8> {
         }
         if on_device {
             make.step(StepOp::Download, &[(sum, bytes, false)], &[], one);
+            // Apart, then the same again.
+            make.step(StepOp::Download, &[(once, bytes, false)], &[], one);
+            make.step(StepOp::Download, &[(sum, bytes, false)], &[], one);
         }
         make.kernel(1, n, &[sum, y]);
     }
@@ -138,8 +141,10 @@ impl Device for Vectors {
         self.ran.push((step, Duration::from_micros(7)));
         self.call("run")
     }
-    fn download(&mut self, location: Location, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        bytes.copy_from_slice(self.bytes(location));
+    fn download(&mut self, copies: &mut [(Location, &mut [u8])]) -> Result<(), DeviceError> {
+        for (location, bytes) in copies {
+            bytes.copy_from_slice(self.bytes(*location));
+        }
         self.call("download")
     }
     fn finish(&mut self) -> Result<(), DeviceError> {
@@ -195,7 +200,7 @@ fn steps_run_where_they_are_placed() {
             let sums: Vec<f32> = expected(count).iter().map(|y| y / 2.0).collect();
             assert!(!exported || outputs[1].1.as_slice::<f32>() == Ok(&sums[..]));
         }
-        let run = "begin upload run run download finish";
+        let run = "begin upload run run download download finish";
         let calls = log.lock().expect("no panic").calls.join(" ");
         assert_eq!(calls, format!("bind {run} {run} bind {run} bind {run}"));
         assert_eq!(session.memory().device, 12);
@@ -226,6 +231,8 @@ fn observers_see_what_shaders_compute() {
         ("upload", None, None),
         ("add", value("once", 10.0), time),
         ("add", value("sum", 20.0), time),
+        ("download", None, None),
+        ("download", None, None),
         ("download", None, None),
         ("double", value("y", 40.0), None),
     ];

@@ -84,6 +84,34 @@ fn constants_are_on_the_device_from_the_start() {
     assert!(session.memory().device > 4 * crate::model::BIG as u64);
 }
 
+/// Downloads in a row, of which one is larger than what crosses at once and the others are packed beside it.
+#[test]
+fn downloads_share_a_wait() {
+    let Some(options) = options() else { return };
+    let mut model = Model::new();
+    let shader = model.affine();
+    model.device(shader, |make, ids| {
+        let [a, b] = ["a", "b"].map(|name| make.arena(name, ids.bytes));
+        copy(make, ids, StepOp::Upload, ids.x);
+        affine_step(make, ids, [ids.x, ids.w, a], 1);
+        affine_step(make, ids, [a, ids.w, b], 1);
+        let (one, three, five) = (make.number(1), make.number(3), make.number(5));
+        let zero = make.number(0);
+        for (buffer, len) in [(a, three), (b, zero), (b, five)] {
+            make.step(StepOp::Download, &[(buffer, len, false)], &[], one);
+        }
+        copy(make, ids, StepOp::Download, a);
+        copy(make, ids, StepOp::Download, b);
+        make.kernel(0, ids.n, &[a, b, ids.y]);
+    });
+    let mut session = session(&open(&options), &model.program());
+    for count in [2, 1000, 4_500_000, 7] {
+        let found = run(&mut session, count);
+        let right = |index: usize| 2.0 * index as f32 + 3.0 * (index % 64) as f32;
+        assert_eq!((0..count).find(|&index| found[index] != right(index)), None, "of {count}");
+    }
+}
+
 /// Outputs that shaders write come back by their downloads.
 #[test]
 fn outputs_have_a_place_on_the_device() {

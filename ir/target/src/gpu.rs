@@ -22,6 +22,9 @@ pub struct Gpu {
     pub storage_buffers: u32,
     /// The most octets of a buffer that a shader sees.
     pub binding_bytes: u64,
+    /// Whether one shader may have two arguments that overlap, one of them written. Browsers refuse that.
+    #[serde(default = "yes")]
+    pub aliasing: bool,
     /// What it can do beyond the least, by the artifact's names: `f16`, `int64`, `subgroups`.
     #[serde(default)]
     pub features: Vec<String>,
@@ -33,6 +36,10 @@ pub struct Gpu {
     pub dispatch_us: f64,
     /// From the end of a dispatch until the CPU has its result, or back, in microseconds.
     pub handover_us: f64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Gpu {

@@ -234,8 +234,6 @@ impl<'a> Builder<'a> {
         let mut args: Vec<Arg> =
             operands.iter().zip(&signature.operands).map(|(home, dtype)| argument(home, *dtype, false)).collect();
         args.push(argument(&to, result_dtype, true));
-        let launch = self.shader(&nest, &operands, &to, &args);
-        self.launches.push(launch);
         let same_element = |operand: &usize| {
             let mut reads = nest.reads.values().filter(|(read, _)| read == operand).peekable();
             reads.peek().is_some()
@@ -243,7 +241,10 @@ impl<'a> Builder<'a> {
                 && operands[*operand].start == to.start
                 && signature.operands[*operand].bits() == result_dtype.bits()
         };
-        self.overwritable.push((0..operands.len()).filter(same_element).collect());
+        let overwritable: Vec<usize> = (0..operands.len()).filter(same_element).collect();
+        let launch = self.shader(&nest, &operands, &to, &args, &overwritable);
+        self.launches.push(launch);
+        self.overwritable.push(overwritable);
         let written = size_of(result_dtype, &Dim::product(&nest.extents));
         let operands = signature.operands.iter().zip(&args).enumerate();
         let bytes = operands.fold(written, |sum, (operand, (dtype, arg))| {
@@ -255,22 +256,47 @@ impl<'a> Builder<'a> {
     }
 
     /// How the GPU runs `nest`, if it is asked for and has room for the arguments. There, starts are part of the
-    /// addresses, so that every argument begins with its buffer and is aligned.
-    fn shader(&mut self, nest: &Nest, operands: &[Home], to: &Home, args: &[Arg]) -> Option<Launch> {
+    /// addresses, so that every argument begins with its buffer and is aligned, and a buffer is one argument.
+    fn shader(
+        &mut self,
+        nest: &Nest,
+        operands: &[Home],
+        to: &Home,
+        args: &[Arg],
+        overwritable: &[usize],
+    ) -> Option<Launch> {
         let gpu = self.target.gpu.as_ref().filter(|_| self.options.gpu.is_some())?;
         let bytes = |arg: &Arg| self.places.buffers[arg.buffer.0].bytes.as_const();
         let fits = args.iter().all(|arg| bytes(arg).is_none_or(|bytes| bytes as u64 <= gpu.binding_bytes));
-        if args.len() > gpu.storage_buffers as usize || !fits || !has_types(nest, gpu) {
+        if !fits || !has_types(nest, gpu) {
+            return None;
+        }
+        let result = nest.body.dtype(nest.body.value);
+        let mut distinct: IndexSet<(BufferId, DType)> = IndexSet::new();
+        for (home, dtype) in operands.iter().zip(&nest.operands) {
+            if (home.buffer, *dtype) != (to.buffer, result) {
+                distinct.insert((home.buffer, *dtype));
+            }
+        }
+        // Behind the operands comes the result; who reads its buffer reads that.
+        let argument = |operand: usize| {
+            distinct.get_index_of(&(operands[operand].buffer, nest.operands[operand])).unwrap_or(distinct.len())
+        };
+        let overlaps = distinct.iter().enumerate().any(|(position, (buffer, _))| {
+            *buffer == to.buffer || distinct.iter().skip(position + 1).any(|(other, _)| other == buffer)
+        });
+        if distinct.len() + 1 > gpu.storage_buffers as usize || overlaps && !gpu.aliasing {
             return None;
         }
         let mut nest = nest.clone();
         for (operand, address) in nest.reads.values_mut() {
             address.shift(&operands[*operand].start);
+            *operand = argument(*operand);
         }
+        nest.operands = distinct.iter().map(|(_, dtype)| *dtype).collect();
         nest.result = nest.result.plus(&Affine::constant(to.start.clone()));
         let schedule = choose_for_gpu(&nest, gpu);
         let tasks = workgroups(&nest, &schedule);
-        let result = nest.body.dtype(nest.body.value);
         let signature =
             Signature { name: String::new(), operands: nest.operands.clone(), result, tasks: tasks.clone() };
         let mut dims = IndexSet::new();
@@ -283,8 +309,12 @@ impl<'a> Builder<'a> {
         let id = ShaderId(entry.index());
         kernel.name = format!("drupe_{}_{}", stem(&nest), id.0);
         entry.or_insert(kernel);
-        let args = args.iter().map(|arg| Arg { offset: Dim::from(0), ..arg.clone() }).collect();
-        Some(Launch { work: Work::Shader(id), args, dims: dims.into_iter().collect(), tasks })
+        let arg = |buffer: BufferId, writes: bool| Arg { buffer, offset: Dim::from(0), writes };
+        let mut args: Vec<Arg> = distinct.iter().map(|(buffer, _)| arg(*buffer, false)).collect();
+        args.push(arg(to.buffer, true));
+        let mut overwritable: Vec<usize> = overwritable.iter().map(|operand| argument(*operand)).collect();
+        overwritable.retain(|operand| gpu.aliasing && *operand < distinct.len());
+        Some(Launch { work: Work::Shader(id), args, dims: dims.into_iter().collect(), tasks, overwritable })
     }
 
     /// The step of an operator that the runtime implements.
@@ -373,7 +403,8 @@ impl<'a> Builder<'a> {
     /// The program, without the buffers that no step touches.
     pub fn finish(mut self) -> Program {
         if let (Some(placement), Some(gpu)) = (self.options.gpu, &self.target.gpu) {
-            place_steps(&mut self.steps, &self.launches, &self.places.buffers, placement, self.target, gpu);
+            let (steps, overwritable) = (&mut self.steps, &mut self.overwritable);
+            place_steps(steps, overwritable, &self.launches, &self.places.buffers, placement, self.target, gpu);
         }
         self.reuse_operands();
         let graph = &self.module.graph;

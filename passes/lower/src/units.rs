@@ -22,6 +22,8 @@ pub struct Launch {
     pub dims: Vec<Dim>,
     /// The number of tasks.
     pub tasks: Dim,
+    /// The arguments that the result may overwrite.
+    pub overwritable: Vec<usize>,
 }
 
 /// What a symbol counts as where time is estimated.
@@ -33,23 +35,25 @@ const NEVER: f64 = 1e12;
 /// The share of the peak that a step is expected to reach.
 const EFFICIENCY: f64 = 0.5;
 
-/// Gives each step that is better off on the GPU its launch there.
+/// Gives each step that is better off on the GPU its launch there, and what that may overwrite.
 pub fn place_steps(
     steps: &mut [Step],
+    overwritable: &mut [Vec<usize>],
     launches: &[Option<Launch>],
     buffers: &[Buffer],
     placement: Placement,
     target: &Target,
     gpu: &Gpu,
 ) {
-    let on_gpu = match placement {
+    let on_gpu: Vec<bool> = match placement {
         Placement::Gpu => launches.iter().map(Option::is_some).collect(),
         Placement::Fastest => fastest(steps, launches, buffers, target, gpu),
     };
-    for ((step, launch), on_gpu) in steps.iter_mut().zip(launches).zip(on_gpu) {
-        if let Some(launch) = launch.as_ref().filter(|_| on_gpu) {
-            let Launch { work, args, dims, tasks } = launch.clone();
-            (step.work, step.args, step.dims, step.tasks) = (work, args, dims, tasks);
+    for (number, (step, launch)) in steps.iter_mut().zip(launches).enumerate() {
+        if let Some(launch) = launch.as_ref().filter(|_| on_gpu[number]) {
+            let launch = launch.clone();
+            (step.work, step.args, step.dims, step.tasks) = (launch.work, launch.args, launch.dims, launch.tasks);
+            overwritable[number] = launch.overwritable;
         }
     }
 }
@@ -167,4 +171,35 @@ pub fn drop_unused(program: &mut Program) {
         }
     }
     (program.kernels, program.shaders) = (kept_kernels, kept_shaders);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, lower};
+
+    /// Two convolutions of `size` x `size` pictures with 64 channels, and a mean.
+    fn units(size: usize) -> Vec<Option<Unit>> {
+        let text = format!(
+            "func @main(%x: f32[1, {size}, {size}, 64]) {{
+               %w = const @w : f32[64, 64, 3, 3]
+               %a = conv(%x, %w) pad_low=[1, 1] pad_high=[1, 1] layout=channels_last : f32[1, {size}, {size}, 64]
+               %b = conv(%a, %w) pad_low=[1, 1] pad_high=[1, 1] layout=channels_last : f32[1, {size}, {size}, 64]
+               %m = reduce_mean(%b) axes=[1, 2] : f32[1, 1, 1, 64]
+               return \"m\" %m
+             }}"
+        );
+        let module = drupe_ir::parse_text(&text, "test").expect("a module").module;
+        let target = Target::find("x86-64").expect("a built-in target");
+        let options = Options { gpu: Some(Placement::Fastest), ..Options::default() };
+        lower(&module, &target, &options).expect("it is lowered").steps.iter().map(Step::unit).collect()
+    }
+
+    #[test]
+    fn work_goes_to_the_gpu_when_it_pays_for_the_copies() {
+        assert!(units(8).iter().all(|unit| *unit == Some(Unit::Cpu)));
+        let large = units(128);
+        let copies = large.iter().filter(|unit| unit.is_none()).count();
+        assert!(large.contains(&Some(Unit::Gpu)) && copies == 2, "{large:?}");
+    }
 }

@@ -8,6 +8,7 @@ use drupe_runtime::{LoadOptions, Options, Program, Session};
 use drupe_runtime_gpu::{Choice, GpuOptions, open_session};
 use drupe_target::Target;
 use std::path::Path;
+use std::time::Duration;
 
 /// What runs a model.
 #[derive(Debug)]
@@ -129,7 +130,8 @@ impl Engine {
 
 /// A session on the GPU, and on nothing else.
 fn on_gpu(program: &Program, options: Options) -> Result<Session, Diagnostic> {
-    let gpu = GpuOptions { software: true, ..GpuOptions::default() };
+    // Software takes its time.
+    let gpu = GpuOptions { software: true, time_limit: Duration::from_secs(900), ..GpuOptions::default() };
     match open_session(program, &gpu, options).map_err(|error| Diagnostic::new("run", error))? {
         (session, Choice::Gpu { .. }) => Ok(session),
         (_, Choice::Cpu { why }) => {

@@ -26,7 +26,8 @@ use drupe_kernel::{Access, Kernel, KernelBuilder, Value};
 use indexmap::IndexSet;
 use std::collections::BTreeMap;
 
-/// What a kernel is given: names and types of its buffers.
+/// What a kernel is given: names and types of its buffers. The result is the last; a read of the operand of its number
+/// is one of the result.
 #[derive(Clone, Debug)]
 pub struct Signature {
     /// The symbol.
@@ -116,7 +117,8 @@ pub fn emit(nest: &Nest, schedule: &Schedule, signature: &Signature, dims: &mut 
     for (number, dtype) in signature.operands.iter().enumerate() {
         b.buffer(&format!("in{number}"), *dtype, Access::Read);
     }
-    b.buffer("out", signature.result, Access::Write);
+    let reads_result = nest.reads.values().any(|(operand, _)| *operand == signature.operands.len());
+    b.buffer("out", signature.result, if reads_result { Access::ReadWrite } else { Access::Write });
     let row = schedule.row.map(Var::Index);
     let column = schedule.column.map(Var::Index);
     let depends = nest.body.nodes().map(|(id, _)| {

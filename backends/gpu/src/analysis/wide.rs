@@ -42,7 +42,10 @@ impl Wide<'_> {
 
     fn inst(&mut self, inst: &Inst) {
         match inst {
-            Inst::Int { out, value } => self.set(*out, i32::try_from(*value).is_err()),
+            // Among addresses, a number that does not fit is a bound that none reaches: the largest does as well.
+            Inst::Int { out, value } => {
+                self.set(*out, i32::try_from(*value).is_err() && !self.addresses_only[out.0 as usize]);
+            }
             Inst::Cast { out, .. } | Inst::Load { out, .. } => self.set(*out, !self.addresses_only[out.0 as usize]),
             Inst::Bitcast { out, .. } => self.set(*out, true),
             Inst::Unary { out, a, .. }

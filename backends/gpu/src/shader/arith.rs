@@ -64,10 +64,11 @@ impl Translator<'_> {
             Neg => self.map(a, scalar, |s, a| s.negated(kind, a)),
             Abs if float => self.map(a, scalar, |s, a| s.code.math(Math::Abs, &[a])),
             Abs if scalar.kind == ScalarKind::Uint => a.clone(),
+            // Of 64 bits, Mesa 22 gets a comparison and a selection wrong.
             Abs => self.map(a, scalar, |s, a| {
-                let (zero, negated) = (s.code.int(kind, 0), s.negated(kind, a));
-                let below = s.code.binary(Bin::Less, a, zero);
-                s.code.select(below, negated, a)
+                let sign = s.shifted_right(kind, a, u32::from(scalar.width) * 8 - 1);
+                let flipped = s.code.binary(Bin::ExclusiveOr, a, sign);
+                s.code.binary(Bin::Subtract, flipped, sign)
             }),
             Floor => self.map(a, scalar, |s, a| s.code.math(Math::Floor, &[a])),
             Ceil => self.map(a, scalar, |s, a| s.code.math(Math::Ceil, &[a])),

@@ -22,7 +22,7 @@ impl Translator<'_> {
         }
         let fields = self.fields(a, from);
         let words = self.words(&fields, from.bits());
-        self.from_words(&words, to)
+        self.of_words(&words, to)
     }
 
     /// Each lane as the low bits of a `u32`; of 64 bits, two of them.
@@ -94,7 +94,7 @@ impl Translator<'_> {
     }
 
     /// A value from words.
-    fn from_words(&mut self, words: &[Expr], to: ir::Type) -> Held {
+    fn of_words(&mut self, words: &[Expr], to: ir::Type) -> Held {
         let (dtype, lanes) = (to.dtype, usize::from(to.lanes));
         let scalar = register(dtype, true);
         let mut all = Vec::new();
@@ -116,7 +116,7 @@ impl Translator<'_> {
                 }
             }
         }
-        self.from_lanes(scalar, &all[..lanes])
+        self.of_lanes(scalar, &all[..lanes])
     }
 
     /// The lanes of a word of elements of 8 or 16 bits.
@@ -139,7 +139,7 @@ impl Translator<'_> {
                 let sixteen = self.code.u32(16);
                 let high = self.code.binary(Bin::ShiftLeft, word, sixteen);
                 let lanes = [high, word].map(|field| self.upper_half(field, dtype));
-                self.from_lanes(scalar, &lanes)
+                self.of_lanes(scalar, &lanes)
             }
         }
     }

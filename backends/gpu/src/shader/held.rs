@@ -89,7 +89,7 @@ impl Translator<'_> {
     }
 
     /// A value of these lanes: 1, 2, or a multiple of 4.
-    pub fn from_lanes(&mut self, scalar: Scalar, lanes: &[Expr]) -> Held {
+    pub fn of_lanes(&mut self, scalar: Scalar, lanes: &[Expr]) -> Held {
         let kind = part_kind(scalar, lanes.len());
         let parts = match kind.size {
             None => lanes.to_vec(),
@@ -108,7 +108,7 @@ impl Translator<'_> {
     pub fn iota(&mut self, scalar: Scalar, lanes: usize) -> Held {
         let kind = part_kind(scalar, 1);
         let numbers: Vec<Expr> = (0..lanes).map(|lane| self.code.int(kind, lane as i64)).collect();
-        self.from_lanes(scalar, &numbers)
+        self.of_lanes(scalar, &numbers)
     }
 
     /// Lanes of `a` then `b`, picked by `lanes`.

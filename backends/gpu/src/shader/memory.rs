@@ -84,7 +84,7 @@ impl Translator<'_> {
                         self.code.convert(word, Scalar::I32)
                     })
                     .collect();
-                self.from_lanes(Scalar::I32, &all)
+                self.of_lanes(Scalar::I32, &all)
             }
             Layout::Elements | Layout::Quads | Layout::Narrow => {
                 let scalar = if buffer { register(dtype, true) } else { stored(dtype, layout) };
@@ -112,7 +112,7 @@ impl Translator<'_> {
                 self.code.load(pointer)
             })
             .collect();
-        self.from_lanes(scalar, &all)
+        self.of_lanes(scalar, &all)
     }
 
     /// A pointer to one scalar.

@@ -141,7 +141,10 @@ impl Translator<'_> {
             Inst::Float { out, value } => (out, self.float_constant(self.kernel.ty(*out), *value)),
             Inst::Int { out, value } => {
                 let (ty, scalar) = (self.kernel.ty(*out), self.register_of(*out));
-                let value = wrapped(ty.dtype, *value);
+                let value = match (ty.dtype, self.facts.wide(*out)) {
+                    (DType::I64, false) => (*value).clamp(i32::MIN.into(), i32::MAX.into()),
+                    (dtype, _) => wrapped(dtype, *value),
+                };
                 let one = self.code.int(part_kind(scalar, 1), value);
                 (out, self.splat(scalar, one, ty.lanes.into()))
             }

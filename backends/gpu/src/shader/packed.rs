@@ -28,7 +28,7 @@ impl Translator<'_> {
             let (word, shift) = (self.code.load(pointer), self.shift_in_word(at, dtype));
             all.push(self.element_at(word, shift, dtype));
         }
-        self.from_lanes(scalar, &all)
+        self.of_lanes(scalar, &all)
     }
 
     /// The words that elements are in.
@@ -63,7 +63,7 @@ impl Translator<'_> {
         for part in parts {
             all.extend(self.lanes(part));
         }
-        self.from_lanes(scalar, &all)
+        self.of_lanes(scalar, &all)
     }
 
     pub fn store_packed(&mut self, base: Expr, layout: Layout, offset: Offset, dtype: DType, held: &Held) {
@@ -76,7 +76,7 @@ impl Translator<'_> {
             let words = self.words(&fields, dtype.bits());
             let at = self.word_offset(offset, unit);
             let words = match layout == Layout::WordQuads {
-                true => self.from_lanes(Scalar::U32, &words),
+                true => self.of_lanes(Scalar::U32, &words),
                 false => {
                     let scalars = words.len();
                     for (index, word) in words.into_iter().enumerate() {

@@ -200,3 +200,34 @@ fn parts_of_words() {
     }
     check(&cases, &Options::default());
 }
+
+/// Rows picked by indices that are loaded: those only choose addresses, and need no 64 bits.
+#[test]
+fn loaded_indices() {
+    let text = "kernel @gather(read x: f32, read at: i64, write y: f32, write where: i64) dims 6 task %0 workgroup 4 {
+      %1: i64 = invocation
+      %2: i64 = dim 5
+      %3: i64 = load at[%0]
+      %4: i64 = 0
+      %5: bool = lt %3, %4
+      %6: i64 = add %3, %2
+      %7: i64 = select %5, %6, %3
+      %8: i64 = 9223372036854775807
+      %9: i64 = min %7, %8
+      %10: i64 = 4
+      %11: i64 = mul %9, %10
+      %12: i64 = add %11, %1
+      %13: f32 = load x[%12]
+      %14: i64 = mul %0, %10
+      %15: i64 = add %14, %1
+      store y[%15], %13
+      %16: i64 = sub %1, %0
+      store where[%15], %16
+    }";
+    let indices: Vec<u8> = [3i64, -1, 0, -6, 5, 1].iter().flat_map(|index| index.to_le_bytes()).collect();
+    let buffers = vec![numbers(24, true), indices, vec![0; 96], vec![0; 192]];
+    let case = case(text, buffers, &[9, 9, 9, 9, 9, 6], 6);
+    let shader = drupe_gpu::emit(&case.kernel, &Options::default()).unwrap();
+    assert!(shader.needs == drupe_gpu::Needs::default() && shader.wgsl.is_some());
+    check(&[case], &Options::default());
+}

@@ -51,6 +51,7 @@ impl Machine {
         let arch = match self.arch {
             Arch::X86_64 => "x86_64",
             Arch::Aarch64 => "aarch64",
+            Arch::Wasm32 => "wasm32",
         };
         let system = match self.format {
             Os::Linux => "unknown-linux-gnu",
@@ -58,6 +59,7 @@ impl Machine {
             Os::Ios => "apple-ios",
             Os::Macos => "apple-darwin",
             Os::Windows => "pc-windows-msvc",
+            Os::Browser => "unknown-unknown",
         };
         format!("{arch}-{system}")
     }

@@ -1,7 +1,7 @@
 //! Kernels to machine code, by the backend and for the levels that were asked for.
 
 pub use crate::shaders::ShaderCode;
-use crate::{Backend, CompileOptions, shaders};
+use crate::{Backend, CompileOptions, shaders, web};
 use drupe_ir::Diagnostic;
 use drupe_kernel::Kernel;
 use drupe_lower::Program;
@@ -43,7 +43,7 @@ pub(crate) fn backend_target(options: &CompileOptions) -> Target {
     match (options.backend, target.levels.last()) {
         (Backend::Cranelift, Some(least)) => {
             let vector_registers = match target.arch {
-                Arch::X86_64 => 16,
+                Arch::X86_64 | Arch::Wasm32 => 16,
                 Arch::Aarch64 => 32,
             };
             let level = IsaLevel { vector_bits: 128, vector_registers, int8_dot: None, ..least.clone() };
@@ -55,6 +55,7 @@ pub(crate) fn backend_target(options: &CompileOptions) -> Target {
 
 /// Objects for all levels, and shaders.
 pub(crate) fn emit(programs: &[&Program], options: &CompileOptions) -> Result<EmittedCode, Diagnostic> {
+    web::check_has_code(&options.target)?;
     let target = backend_target(options);
     let mut levels = Vec::new();
     for (index, level) in target.levels.iter().enumerate() {
@@ -72,6 +73,7 @@ pub(crate) fn emit_form(
     level: usize,
     form: CodeForm,
 ) -> Result<Vec<u8>, Diagnostic> {
+    web::check_has_code(&options.target)?;
     let target = backend_target(options);
     let kernels = kernels(&[program], level);
     match options.backend {

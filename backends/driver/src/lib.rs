@@ -29,9 +29,11 @@ mod options;
 mod plan;
 mod shaders;
 pub mod stages;
+mod web;
 
 pub use drupe_lower::Placement;
 pub use options::{Backend, CompileOptions, Watch};
+pub use web::WebModel;
 
 use drupe_ir::{Diagnostic, Module};
 use drupe_lower::Program;
@@ -50,4 +52,10 @@ pub fn compile(module: &Module, options: &CompileOptions) -> Result<Vec<u8>, Dia
     let programs: Vec<&Program> = programs.iter().collect();
     let code = stages::emit(&programs, options)?;
     stages::write(&programs, &code, options)
+}
+
+/// Compiles `module` to a folder for browsers. The target is one of these: `webgpu`.
+pub fn compile_for_web(module: &Module, options: &CompileOptions) -> Result<WebModel, Diagnostic> {
+    let module = stages::rewrite(module, options)?;
+    stages::write_for_web(&stages::lower_for_web(&module, options)?, options)
 }

@@ -49,6 +49,13 @@ pub(crate) fn plan(
     Ok(Planned { plans, constants: constants.bytes, shaders: texts.bytes })
 }
 
+/// Plans `program`, all of whose steps are a GPU's, alone: the plan, without its shaders, and the constants section.
+pub(crate) fn plan_for_gpu(program: &Program) -> Result<(Plan, Vec<u8>), Diagnostic> {
+    let mut constants = Constants { bytes: Vec::new(), seen: HashMap::new(), alignment: DEVICE_ALIGNMENT };
+    let plan = plan_one(program, &mut constants)?;
+    Ok((plan, constants.bytes))
+}
+
 /// The constants section as it grows.
 struct Constants<'a> {
     bytes: Vec<u8>,

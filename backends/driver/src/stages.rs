@@ -2,11 +2,11 @@
 
 pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
-use crate::{CompileOptions, emit, plan};
+use crate::{CompileOptions, WebModel, emit, plan, web};
 use drupe_format::plan::Code;
 use drupe_ir::{Diagnostic, Module};
-use drupe_lower::Program;
-use drupe_target::{Arch, Target};
+use drupe_lower::{Placement, Program};
+use drupe_target::{Arch, Os, Target};
 use std::path::Path;
 
 /// Reads the model at `path`: `.onnx`, or `.ir` for textual IR.
@@ -23,8 +23,12 @@ pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnosti
     })
 }
 
-/// Makes the graph cheaper without changing what it computes.
+/// Makes the graph cheaper without changing what it computes. For browsers, inputs of i64 become inputs of i32.
 pub fn rewrite(module: &Module, options: &CompileOptions) -> Result<Module, Diagnostic> {
+    let module = match options.target.os {
+        Os::Browser => &web::with_narrow_inputs(module)?,
+        Os::Linux | Os::Android | Os::Ios | Os::Macos | Os::Windows => module,
+    };
     if !options.rewrite {
         return Ok(module.clone());
     }
@@ -50,6 +54,20 @@ pub fn lower_for_all(module: &Module, options: &CompileOptions) -> Result<Vec<Pr
         programs.push(options.watch.stage("lower for the GPU", || drupe_lower::lower(module, &target, &how))?);
     }
     Ok(programs)
+}
+
+/// The program for a browser, which has a GPU only.
+pub fn lower_for_web(module: &Module, options: &CompileOptions) -> Result<Program, Diagnostic> {
+    web::check_shapes(module)?;
+    let how = drupe_lower::Options { observe: options.observe, gpu: Some(Placement::Gpu) };
+    options.watch.stage("lower", || drupe_lower::lower(module, &target(options), &how))
+}
+
+/// The folder for browsers of `program`, which is lowered for one.
+pub fn write_for_web(program: &Program, options: &CompileOptions) -> Result<WebModel, Diagnostic> {
+    web::check_steps(program, &options.target)?;
+    let shaders = emit_shaders(program, options)?;
+    options.watch.stage("write", || web::write(program, &shaders, &options.target))
 }
 
 /// Turns the kernels of `programs` into machine code, for every level of the target, and their shaders into what GPUs
@@ -116,6 +134,7 @@ fn arch(arch: Arch) -> &'static str {
     match arch {
         Arch::X86_64 => "x86_64",
         Arch::Aarch64 => "aarch64",
+        Arch::Wasm32 => "wasm32",
     }
 }
 

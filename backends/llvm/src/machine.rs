@@ -29,6 +29,7 @@ impl Machine {
             (Arch::X86_64, Os::Windows) => "x86_64-pc-windows-msvc-elf",
             (Arch::X86_64, _) => "x86_64-unknown-linux-gnu",
             (Arch::Aarch64, _) => "aarch64-unknown-linux-gnu",
+            (Arch::Wasm32, _) => target.triple.as_str(),
         };
         let mut machine = Machine::new(triple.into(), target, level);
         if target.arch == Arch::Aarch64 && target.os != Os::Linux {
@@ -40,7 +41,7 @@ impl Machine {
     fn new(triple: String, target: &Target, level: &IsaLevel) -> Machine {
         let generic = match target.arch {
             Arch::X86_64 => "x86-64",
-            Arch::Aarch64 => "generic",
+            Arch::Aarch64 | Arch::Wasm32 => "generic",
         };
         let cpu = level.cpu.clone().unwrap_or_else(|| generic.into());
         Machine { triple, cpu, features: level.features.join(","), vector_bits: level.vector_bits }

@@ -33,6 +33,8 @@ pub enum Arch {
     X86_64,
     /// 64-bit Arm.
     Aarch64,
+    /// A browser's; no code is made for it.
+    Wasm32,
 }
 
 /// An operating system.
@@ -49,6 +51,8 @@ pub enum Os {
     Macos,
     /// Windows.
     Windows,
+    /// A browser: models run on its GPU alone.
+    Browser,
 }
 
 /// The instruction that sums products of four (or more) 8-bit integers into 32 bits.
@@ -180,7 +184,7 @@ macro_rules! built_in {
 
 const BUILT_IN: &[(&str, &str)] = built_in! {
     "x86-64" "aarch64-linux" "aarch64-android" "aarch64-ios" "aarch64-macos"
-    "pixel-8" "galaxy-s24" "iphone-15" "raspberry-pi-5"
+    "pixel-8" "galaxy-s24" "iphone-15" "raspberry-pi-5" "webgpu"
 };
 
 /// The names of the targets that are built in.

@@ -2,9 +2,10 @@
 
 use crate::commands::model::{CompileArgs, Device, import};
 use crate::{console, files};
-use drupe::{CompileOptions, stages};
+use drupe::{CompileOptions, WebModel, stages};
 use drupe_ir::Diagnostic;
 use drupe_lower::Program;
+use drupe_target::Os;
 use std::path::{Path, PathBuf};
 
 /// Compile a model to one file that the runtime maps and runs.
@@ -14,9 +15,11 @@ Examples:
   drupe compile mobilenetv2.onnx -o mobilenetv2.drupe --target pixel-8
   drupe compile detector.onnx --shape image=1,3,32*H,32*W -v
   drupe compile model.onnx --target x86-64 --emit asm --level avx2 -o model.s
+  drupe compile classifier.onnx --target webgpu --shape image=1,3,224,224 -o page/
 
 Dimensions are numbers or expressions over symbols: `B`, `32*H`, `2*S + 1`. Code for every level of the target goes
-into the one artifact; the runtime picks the best that the CPU can run.")]
+into the one artifact; the runtime picks the best that the CPU can run. For browsers, --target webgpu, the result is
+a folder: a page that runs the model.")]
 pub(crate) struct Compile {
     /// The model: .onnx, or .ir (textual IR)
     model: PathBuf,
@@ -64,10 +67,16 @@ impl Compile {
         if self.emit == Emit::Ir {
             return self.write_text(module.to_string().into_bytes());
         }
-        let programs = stages::lower_for_all(&module, &options)?;
+        let programs = match options.target.os {
+            Os::Browser => vec![stages::lower_for_web(&module, &options)?],
+            _ => stages::lower_for_all(&module, &options)?,
+        };
         let program = programs.last().expect("the CPU's program is always there");
         let form = |form| stages::emit_form(program, &options, self.level(&options)?, form);
         match self.emit {
+            Emit::Blob if options.target.os == Os::Browser => {
+                self.write_folder(&stages::write_for_web(program, &options)?)
+            }
             Emit::Blob => {
                 let programs: Vec<&Program> = programs.iter().collect();
                 let code = stages::emit(&programs, &options)?;
@@ -83,19 +92,18 @@ impl Compile {
                 let kernels = kernels.map(|kernel| kernel.to_string());
                 self.write_text(kernels.collect::<Vec<_>>().join("\n").into_bytes())
             }
-            Emit::Shaders => self.write_shaders(&stages::emit_shaders(program, &options)?),
+            Emit::Shaders => self.write_shaders(&stages::emit_shaders(program, &options)?, options.target.os),
             Emit::Ir => Ok(()),
         }
     }
 
     /// One file for each language a shader has, in the folder that is the output.
-    fn write_shaders(&self, shaders: &[stages::ShaderCode]) -> Result<(), Diagnostic> {
-        if self.compile.device != Device::Gpu {
+    fn write_shaders(&self, shaders: &[stages::ShaderCode], os: Os) -> Result<(), Diagnostic> {
+        if self.compile.device != Device::Gpu && os != Os::Browser {
             return Err(Diagnostic::new("arguments", "shaders are a GPU's: --device gpu"));
         }
         let folder = self.output.clone().unwrap_or_else(|| self.model.with_extension("shaders"));
-        let fail = |error| Diagnostic::new("file", format!("{}: {error}", folder.display()));
-        std::fs::create_dir_all(&folder).map_err(fail)?;
+        create_folder(&folder)?;
         let mut count = 0;
         for code in shaders {
             for (number, shader) in code.variants.iter().enumerate() {
@@ -131,12 +139,26 @@ impl Compile {
         console::print(&format!("{}: {}\n", path.display(), console::bytes(bytes.len() as u64)))
     }
 
+    fn write_folder(&self, model: &WebModel) -> Result<(), Diagnostic> {
+        let folder = self.output.clone().unwrap_or_else(|| self.model.with_extension("web"));
+        create_folder(&folder)?;
+        for (name, contents) in model.files() {
+            files::write(&folder.join(name), contents)?;
+        }
+        let bytes = model.files().iter().map(|(_, contents)| contents.len() as u64).sum();
+        console::print(&format!("{}: {}\n", folder.display(), console::bytes(bytes)))
+    }
+
     fn write_text(&self, text: Vec<u8>) -> Result<(), Diagnostic> {
         match &self.output {
             Some(path) => files::write(path, &text),
             None => console::print(&String::from_utf8_lossy(&text)),
         }
     }
+}
+
+fn create_folder(folder: &Path) -> Result<(), Diagnostic> {
+    std::fs::create_dir_all(folder).map_err(|error| Diagnostic::new("file", format!("{}: {error}", folder.display())))
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), Diagnostic> {

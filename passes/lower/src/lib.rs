@@ -4,6 +4,7 @@
 //! check     what no kernel can do is an error
 //! fuse      nodes -> regions: one contraction or reduction each, with what is cheap around it
 //! place     values -> buffers: views (reshape, concat, halo) share them, the rest get their own
+//! widen     for a GPU: half floats are computed with as f32
 //! nest      region -> loops over addresses; constant operands of contractions are packed
 //! schedule  nest -> tiles, vectors, unrolling, for each level of the target
 //! emit      nest + schedule -> kernel
@@ -30,6 +31,7 @@ mod program;
 mod schedule;
 mod steps;
 mod units;
+mod widen;
 
 pub use program::{Arg, Buffer, BufferId, KernelId, KernelVariants, Place, Port, Program, ShaderId, Step, Unit, Work};
 

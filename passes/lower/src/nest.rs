@@ -242,11 +242,15 @@ impl Nest {
         self.body.reachable(id).into_iter().any(|id| matches!(self.body.node(id), Scalar::Load { .. }))
     }
 
-    /// The factors of a sum of products: the loads behind the two sides.
+    /// The factors of a sum of products, as they are before they are widened to the type of the sum.
     pub fn factors(&self, fold: usize) -> Option<(ScalarId, ScalarId)> {
         let fold = &self.body.folds[fold];
+        let narrow = |side: ScalarId| match self.body.node(side) {
+            Scalar::Cast(DType::F32, a) if matches!(self.body.dtype(*a), DType::F16 | DType::Bf16) => *a,
+            _ => side,
+        };
         match self.body.node(fold.element) {
-            Scalar::Binary(BinaryOp::Mul, a, b) if fold.op == drupe_ir::FoldOp::Sum => Some((*a, *b)),
+            Scalar::Binary(BinaryOp::Mul, a, b) if fold.op == drupe_ir::FoldOp::Sum => Some((narrow(*a), narrow(*b))),
             _ => None,
         }
     }

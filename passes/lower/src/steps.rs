@@ -9,6 +9,7 @@ use crate::pack::packable;
 use crate::place::{Extra, Fill, Halo, Halos, Home, Places, fill_body, name_of, needs_dense, place};
 use crate::schedule::{choose, choose_for_gpu};
 use crate::units::{Launch, drop_unused, insert_copies, place_steps};
+use crate::widen::widen;
 use crate::{Arg, Buffer, BufferId, KernelId, KernelVariants, Options, Place, Port, Program, ShaderId, Step, Work};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, Type, ValueId};
 use drupe_kernel::Kernel;
@@ -144,7 +145,8 @@ impl<'a> Builder<'a> {
             homes.push(padded.unwrap_or_else(|| self.home(*operand)));
         }
         let to = self.home(region.result);
-        let mut nest = Nest::new(&region.body, &homes, &to);
+        let body = if self.options.gpu.is_some() { widen(&region.body) } else { region.body.clone() };
+        let mut nest = Nest::new(&body, &homes, &to);
         let column = (0..nest.extents.len()).rev().find(|i| nest.result.coefficient(Var::Index(*i)).is(1));
         let packables = column.map_or(Vec::new(), |column| packable(&nest, column));
         for pack in packables {

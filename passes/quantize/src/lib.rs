@@ -1,0 +1,24 @@
+//! # drupe-quantize: fewer bits for values
+//!
+//! What this crate does to a module is only approximately equal, so it happens when it was asked for (a target that says
+//! so asks too), and it is visible in the module's types.
+//!
+//! [`halve_floats`] stores values of 32 bits in 16. Where the module is lowered for a GPU they are widened again when
+//! they are loaded: every sum and every function is computed in 32 bits, and a value is rounded once, when it is stored.
+//!
+//! ```
+//! use drupe_ir::{DType, Module, Type, ops};
+//! let mut module = Module::new("swish");
+//! let x = module.input("x", Type::new(DType::F32, [4])).unwrap();
+//! let y = module.add(ops::Silu {}.into(), &[x], &Default::default()).unwrap();
+//! module.output("y", y);
+//! let halved = drupe_quantize::halve_floats(&module)?;
+//! assert!(halved.to_string().contains("silu(%1) : f16[4]"));
+//! # Ok::<(), drupe_ir::Diagnostic>(())
+//! ```
+//!
+//! Invariants: inputs and outputs keep their types; integers stay as they are; no finite number becomes infinite.
+
+mod halve_floats;
+
+pub use halve_floats::halve_floats;

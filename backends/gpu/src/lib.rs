@@ -46,6 +46,10 @@
 //! hold its lanes. An 8- or 16-bit integer is a 32-bit one that is wrapped after each operation, a `bf16` is an `f32`
 //! that is rounded; in buffers both are packed into words. `f16` is native.
 //!
+//! SPIR-V says of float arithmetic that it stays as it is, and MSL asks for it. WGSL cannot: compilers of browsers may
+//! rearrange sums. The expansions of the kernel builder are written so that they survive it, to a few units in the last
+//! place; that a result is NaN is not to be counted on there.
+//!
 //! Invariants: the same kernel gives the same shader; no shader text is put together by hand; there are no checks of
 //! bounds. This crate knows the kernel IR and naga, and of runtimes only the contract above.
 
@@ -57,6 +61,7 @@ mod write;
 pub use error::GpuError;
 
 use drupe_kernel::Kernel;
+use shader::Floats;
 
 /// How kernels are translated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +109,7 @@ pub struct Shader {
     pub needs: Needs,
     /// For Vulkan 1.1: version 1.3.
     pub spirv: Vec<u32>,
-    /// For Metal 2.4; none if it needs 64-bit floats.
+    /// For Metal 2.4; none if it needs 64-bit floats, or has more than 31 buffers.
     pub msl: Option<String>,
     /// For WebGPU; none if it needs 64 bits.
     pub wgsl: Option<String>,
@@ -120,6 +125,7 @@ pub fn emit(kernel: &Kernel, options: &Options) -> Result<Shader, GpuError> {
         let (kernel, workgroup) = (kernel.name.clone(), kernel.workgroup);
         return Err(GpuError::Workgroup { kernel, workgroup, most: MOST_INVOCATIONS });
     }
-    let (module, needs) = shader::module(kernel, options)?;
-    write::shader(kernel, &module, needs)
+    let (exact, needs) = shader::module(kernel, options, Floats::Exact)?;
+    let (rearranged, _) = shader::module(kernel, options, Floats::Rearranged)?;
+    write::shader(kernel, &exact, &rearranged, needs)
 }

@@ -142,7 +142,10 @@ impl Translator<'_> {
                 return Err(GpuError::Binary { kernel: self.kernel.name.clone(), op, dtype });
             }
         };
-        let held = self.map2(a, b, out, |s, a, b| s.code.binary(operator, a, b));
+        let held = self.map2(a, b, out, |s, a, b| match s.unshifted(operator, a, b) {
+            Some(whole) => whole,
+            None => s.code.binary(operator, a, b),
+        });
         Ok(if op.is_comparison() { held } else { self.wrap(dtype, &held) })
     }
 

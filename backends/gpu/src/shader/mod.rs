@@ -11,6 +11,7 @@ mod integer;
 mod memory;
 mod packed;
 mod places;
+mod rounding;
 
 use crate::analysis::{Facts, wrapped};
 use crate::{GpuError, Needs, Options};
@@ -23,14 +24,23 @@ use naga::{BinaryOperator, Binding, BuiltIn, EntryPoint, Expression, FunctionArg
 use naga::{TypeInner, VectorSize};
 use places::Places;
 
+/// What a language lets compilers do to floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Floats {
+    /// Nothing that changes results, if it is told so.
+    Exact,
+    /// They may rearrange sums, and believe that there is no NaN.
+    Rearranged,
+}
+
 /// The module of a verified kernel, and what it needs of a device.
-pub(crate) fn module(kernel: &Kernel, options: &Options) -> Result<(naga::Module, Needs), GpuError> {
+pub(crate) fn module(kernel: &Kernel, options: &Options, floats: Floats) -> Result<(naga::Module, Needs), GpuError> {
     let values = vec![None; kernel.types.len()];
     let facts = Facts::of(kernel);
     let code = Code::default();
     let (places, scratch) = (Places::default(), across::Scratch::default());
     let mut translator =
-        Translator { code, kernel, options, facts, values, places, scratch, invocation: None, infinity: None };
+        Translator { code, kernel, options, floats, facts, values, places, scratch, invocation: None, infinity: None };
     translator.code.open();
     translator.declare()?;
     translator.entry();
@@ -57,6 +67,7 @@ struct Translator<'a> {
     code: Code,
     kernel: &'a Kernel,
     options: &'a Options,
+    floats: Floats,
     facts: Facts,
     /// What each kernel value is; defined before it is used, as the verifier saw.
     values: Vec<Option<Held>>,

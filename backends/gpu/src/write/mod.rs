@@ -7,26 +7,37 @@ use crate::{GpuError, Needs, Shader};
 use drupe_kernel::{Access, Kernel};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
-/// Validates a module and writes it in every language that can say it.
-pub(crate) fn shader(kernel: &Kernel, module: &naga::Module, needs: Needs) -> Result<Shader, GpuError> {
-    let info = validate(module).map_err(|reason| GpuError::Invalid { kernel: kernel.name.clone(), reason })?;
+/// Buffers that a Metal function can have.
+const METAL_BUFFERS: usize = 31;
+
+/// Validates modules and writes them in every language that can say it: `exact` where the language keeps float
+/// arithmetic as it is, `rearranged` elsewhere.
+pub(crate) fn shader(
+    kernel: &Kernel,
+    exact: &naga::Module,
+    rearranged: &naga::Module,
+    needs: Needs,
+) -> Result<Shader, GpuError> {
+    let valid = |module| validate(module).map_err(|reason| GpuError::Invalid { kernel: kernel.name.clone(), reason });
     let failed = |language: &'static str| {
         move |reason: String| GpuError::Write { kernel: kernel.name.clone(), language, reason }
     };
+    let text = valid(rearranged)?;
+    let bindings = kernel.buffers.len() + usize::from(kernel.dims > 0);
     Ok(Shader {
         name: kernel.name.clone(),
         workgroup: kernel.workgroup,
         writes: kernel.buffers.iter().map(|buffer| buffer.access != Access::Read).collect(),
         dims: kernel.dims as u32,
         needs,
-        spirv: spirv::write(module, &info).map_err(failed("SPIR-V"))?,
-        msl: match needs.float64 {
+        spirv: spirv::write(exact, &valid(exact)?).map_err(failed("SPIR-V"))?,
+        msl: match needs.float64 || bindings > METAL_BUFFERS {
             true => None,
-            false => Some(text::msl(module, &info, kernel).map_err(failed("MSL"))?),
+            false => Some(text::msl(rearranged, &text, bindings).map_err(failed("MSL"))?),
         },
         wgsl: match needs.float64 || needs.int64 {
             true => None,
-            false => Some(text::wgsl(module, &info, needs).map_err(failed("WGSL"))?),
+            false => Some(text::wgsl(rearranged, &text, needs).map_err(failed("WGSL"))?),
         },
     })
 }

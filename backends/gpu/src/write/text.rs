@@ -2,7 +2,6 @@
 
 use super::chain;
 use crate::Needs;
-use drupe_kernel::Kernel;
 use naga::back::{msl, wgsl};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::ModuleInfo;
@@ -22,8 +21,7 @@ const SIZES: u8 = 30;
 const EXACT: &str = "#pragma METAL fp contract(off)\n#pragma METAL fp math_mode(safe)\n";
 
 /// Buffer `n` of the argument table is binding `n`.
-pub(super) fn msl(module: &Module, info: &ModuleInfo, kernel: &Kernel) -> Result<String, String> {
-    let bindings = kernel.buffers.len() + usize::from(kernel.dims > 0);
+pub(super) fn msl(module: &Module, info: &ModuleInfo, bindings: usize) -> Result<String, String> {
     let target = |binding: usize| {
         let target = msl::BindTarget { buffer: Some(binding as u8), mutable: true, ..Default::default() };
         (ResourceBinding { group: 0, binding: binding as u32 }, target)

@@ -1,6 +1,6 @@
 //! Kernels on the device, against the interpreter.
 
-use crate::support::{check, check_closely};
+use crate::support::{check, check_closely, check_wgsl};
 use drupe_gpu::Options;
 use drupe_kernel_cases::{Case, functions, instructions, random};
 
@@ -42,6 +42,17 @@ fn functions_of_the_builder() {
         let cases: Vec<Case> = functions(lanes).into_iter().filter(stable).collect();
         check_closely(&cases, &Options::default());
     }
+}
+
+/// Exponentials round by adding a large number and taking it off again.
+#[test]
+fn functions_in_wgsl() {
+    let single = |case: &Case| {
+        ["exp", "tanh", "erf", "log"].iter().any(|name| case.kernel.name.ends_with(&format!("_{name}_f32x4")))
+    };
+    let cases: Vec<Case> = functions(4).into_iter().filter(single).collect();
+    assert_eq!(cases.len(), 4);
+    check_wgsl(&cases);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn msl_of_a_matrix_product() {
 /// to be bound.
 #[test]
 fn msl_is_whole() {
-    for kernel in all().into_iter().chain(crate::workgroups::every_combination()) {
+    for kernel in all().into_iter().chain(crate::workgroups::every_kernel()) {
         let shader = emit(&kernel, &Options { subgroups: true, read_only: false }).unwrap();
         let Some(text) = shader.msl else { continue };
         let parameters = text.split_once("kernel void main_(").expect("there is an entry point").1;
@@ -157,7 +157,7 @@ fn spirv_is_valid() {
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("spirv");
     std::fs::create_dir_all(&folder).unwrap();
-    let across = crate::workgroups::every_combination();
+    let across = crate::workgroups::every_kernel();
     for (number, kernel) in all().into_iter().step_by(7).chain(across).enumerate() {
         for subgroups in [false, true] {
             let shader = emit(&kernel, &Options { subgroups, read_only: subgroups }).unwrap();

@@ -46,9 +46,10 @@ fn combination(op: &str, dtype: &str, lanes: usize, size: usize) -> Case {
     case(&text, vec![numbers(count, dtype == "f32"), vec![0; 4 * count]], &[], tasks)
 }
 
-/// The kernels of all combinations here.
-pub fn every_combination() -> Vec<drupe_kernel::Kernel> {
-    combination_cases().into_iter().chain(typed_cases()).map(|case| case.kernel).collect()
+/// The kernels of all combinations here, and those with shared arrays.
+pub fn every_kernel() -> Vec<drupe_kernel::Kernel> {
+    let cases = combination_cases().into_iter().chain(typed_cases()).chain(shared_cases());
+    cases.map(|case| case.kernel).collect()
 }
 
 fn combination_cases() -> Vec<Case> {
@@ -118,8 +119,7 @@ fn combinations_of_any_type() {
 }
 
 /// A row reversed through a shared array, a vector of four at a time and element by element.
-#[test]
-fn shared_arrays() {
+fn shared_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for size in SIZES {
         let last = size - 1;
@@ -173,7 +173,12 @@ fn shared_arrays() {
         );
         cases.push(case(&text, vec![numbers(8 * size, true), vec![0; 32 * size]], &[7], 2));
     }
-    check(&cases, &Options::default());
+    cases
+}
+
+#[test]
+fn shared_arrays() {
+    check(&shared_cases(), &Options::default());
 }
 
 /// Neighbours in one word, stored by different invocations; other octets of the word stay.

@@ -68,24 +68,46 @@ fn shaders(cases: &[Case], options: &Options) -> Vec<Shader> {
 
 /// Compares what the device leaves with what the interpreter leaves: to the bit, but for what [`unfused`] says.
 pub fn check(cases: &[Case], options: &Options) {
-    compare(cases, options, |case, output| case.difference(output).and_then(|_| unfused(case).difference(output)));
+    compare(cases, &shaders(cases, options), |case, output| {
+        case.difference(output).and_then(|_| unfused(case).difference(output))
+    });
 }
 
 /// Compares with a tolerance, for the functions of the builder: drivers rearrange `fma`s that their device has not.
 /// Relative: 4e-6 of `f32`, 1e-12 of `f64`, 1e-3 of `f16`.
 pub fn check_closely(cases: &[Case], options: &Options) {
-    compare(cases, options, |case, output| {
-        let expected = unfused(case).expected();
-        for ((expected, got), buffer) in expected.iter().zip(output).zip(&case.kernel.buffers) {
-            let size = buffer.dtype.bytes_of(1);
-            let pairs = expected.chunks(size).zip(got.chunks(size));
-            let far = pairs.enumerate().find(|(_, (expected, got))| !close(buffer.dtype, expected, got));
-            if let Some((index, (expected, got))) = far {
-                return Some(format!("{}[{index}] is {got:x?}, not {expected:x?}\n{}", buffer.name, case.kernel));
-            }
+    compare(cases, &shaders(cases, options), close_enough);
+}
+
+/// The same of the WGSL, as a browser might compile it: float arithmetic may be rearranged.
+pub fn check_wgsl(cases: &[Case]) {
+    let mut shaders = shaders(cases, &Options::default());
+    for shader in &mut shaders {
+        shader.spirv = compiled(shader.wgsl.as_ref().expect("these cases need no 64 bits"));
+    }
+    compare(cases, &shaders, close_enough);
+}
+
+fn compiled(wgsl: &str) -> Vec<u32> {
+    use naga::back::spv;
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+    let module = naga::front::wgsl::parse_str(wgsl).unwrap_or_else(|error| panic!("{}", error.emit_to_string(wgsl)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module).expect("it was written");
+    let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+    spv::write_vec(&module, &info, &options, None).expect("it was validated")
+}
+
+fn close_enough(case: &Case, output: &[Vec<u8>]) -> Option<String> {
+    let expected = unfused(case).expected();
+    for ((expected, got), buffer) in expected.iter().zip(output).zip(&case.kernel.buffers) {
+        let size = buffer.dtype.bytes_of(1);
+        let pairs = expected.chunks(size).zip(got.chunks(size));
+        let far = pairs.enumerate().find(|(_, (expected, got))| !close(buffer.dtype, expected, got));
+        if let Some((index, (expected, got))) = far {
+            return Some(format!("{}[{index}] is {got:x?}, not {expected:x?}\n{}", buffer.name, case.kernel));
         }
-        None
-    });
+    }
+    None
 }
 
 fn close(dtype: DType, a: &[u8], b: &[u8]) -> bool {
@@ -100,10 +122,9 @@ fn close(dtype: DType, a: &[u8], b: &[u8]) -> bool {
     a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= tolerance * a.abs()
 }
 
-fn compare(cases: &[Case], options: &Options, difference: impl Fn(&Case, &Vec<Vec<u8>>) -> Option<String>) {
-    let shaders = shaders(cases, options);
+fn compare(cases: &[Case], shaders: &[Shader], difference: impl Fn(&Case, &[Vec<u8>]) -> Option<String>) {
     let Some(device) = device() else { return };
-    let outputs = run(device, cases, &shaders);
+    let outputs = run(device, cases, shaders);
     let found: Vec<String> = cases.iter().zip(&outputs).filter_map(|(case, output)| difference(case, output)).collect();
     let first = found[..found.len().min(3)].join("\n\n");
     assert!(found.is_empty(), "{} of {} kernels differ:\n{first}", found.len(), cases.len());

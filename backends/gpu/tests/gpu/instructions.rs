@@ -29,8 +29,9 @@ fn vectors_of_8() {
 }
 
 #[test]
-fn vectors_of_16() {
-    let cases: Vec<Case> = instructions(16).into_iter().step_by(4).collect();
+fn vectors_of_16_and_64() {
+    let (many, more) = (instructions(16).into_iter().step_by(4), instructions(64).into_iter().step_by(41));
+    let cases: Vec<Case> = many.chain(more).collect();
     check_all(&cases);
 }
 

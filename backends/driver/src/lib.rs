@@ -27,6 +27,7 @@ mod emit;
 mod exprs;
 mod options;
 mod plan;
+mod self_test;
 mod shaders;
 pub mod stages;
 mod web;

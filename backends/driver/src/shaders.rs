@@ -14,6 +14,8 @@ pub struct ShaderCode {
     pub source: String,
     /// Best first; at least one.
     pub variants: Vec<Shader>,
+    /// What it must compute on a device, where it is the one of its family to be tested.
+    pub(crate) test: Option<plan::SelfTest>,
 }
 
 /// The shaders of `program`, for its target's GPU.
@@ -33,7 +35,7 @@ pub(crate) fn emit(program: &Program, target: &Target) -> Result<Vec<ShaderCode>
             }
         }
         variants.push(plain);
-        Ok(ShaderCode { source: kernel.to_string(), variants })
+        Ok(ShaderCode { source: kernel.to_string(), variants, test: None })
     };
     program.shaders.iter().map(code).collect()
 }
@@ -79,7 +81,7 @@ impl ShaderCode {
             writes: first.writes.clone(),
             dims: first.dims,
             variants: variants.collect(),
-            test: None,
+            test: self.test.clone(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
-use crate::{CompileOptions, WebModel, emit, plan, web};
+use crate::{CompileOptions, WebModel, emit, plan, self_test, web};
 use drupe_format::plan::Code;
 use drupe_ir::{Diagnostic, Module};
 use drupe_lower::{Placement, Program};
@@ -71,9 +71,15 @@ pub fn write_for_web(program: &Program, options: &CompileOptions) -> Result<WebM
 }
 
 /// Turns the kernels of `programs` into machine code, for every level of the target, and their shaders into what GPUs
-/// take. The first is the CPU's, the others are for GPUs, best first.
+/// take, with tests. The first is the CPU's, the others are for GPUs, best first.
 pub fn emit(programs: &[&Program], options: &CompileOptions) -> Result<EmittedCode, Diagnostic> {
-    options.watch.stage("emit", || emit::emit(programs, options))
+    let mut code = options.watch.stage("emit", || emit::emit(programs, options))?;
+    if code.shaders.iter().any(|shaders| !shaders.is_empty()) {
+        options.watch.stage("self-tests", || {
+            programs.iter().zip(&mut code.shaders).for_each(|(program, shaders)| self_test::add(program, shaders));
+        });
+    }
+    Ok(code)
 }
 
 /// The shaders of `program`, which is lowered for a GPU.

@@ -1,6 +1,8 @@
 //! Small modules.
 
+use drupe::{Backend, CompileOptions, Placement};
 use drupe_ir::{DType, Dim, Module, Op, TensorData, Type, ValueId};
+use drupe_target::Target;
 
 /// A module under construction.
 pub struct Build {
@@ -39,6 +41,12 @@ impl Build {
 /// Dimensions from numbers.
 pub fn dims(extents: &[i64]) -> Vec<Dim> {
     extents.iter().map(|extent| Dim::from(*extent)).collect()
+}
+
+/// Compiles for any GPU as well, with all on it that it can do.
+pub fn gpu_options() -> CompileOptions {
+    let target = Target::find("x86-64").expect("a target that ships");
+    CompileOptions { target, backend: Backend::Cranelift, gpu: Some(Placement::Gpu), ..CompileOptions::default() }
 }
 
 /// Floats in -1..1 by a linear congruence (Knuth's MMIX constants).

@@ -39,7 +39,7 @@ struct Plan {
     wide: i64,
     /// All rows, all columns.
     height: Dim,
-    width: i64,
+    width: Dim,
     column: usize,
     /// The factors: the one that moves along rows, and the one that moves along columns.
     row_side: ScalarId,
@@ -60,12 +60,19 @@ impl Plan {
         let high = schedule.rows * i64::from(staged.grid.0);
         let wide = schedule.vectors * LANES * i64::from(staged.grid.1);
         let height = Dim::product(rows.iter().map(|(_, extent, _)| extent));
-        let width = nest.extents[column].as_const().expect("a staged contraction knows its columns");
+        let width = nest.extents[column].clone();
         let mut digits: Vec<_> =
             outer.into_iter().map(|(variable, extent, size)| (Some(variable), extent, size)).collect();
         digits.push((None, height.ceil_div(&Dim::from(high)), high));
-        digits.push((None, Dim::from((width + wide - 1) / wide), wide));
+        digits.push((None, width.ceil_div(&Dim::from(wide)), wide));
         Plan { rows, digits, high, wide, height, width, column, row_side, column_side }
+    }
+}
+
+impl Plan {
+    /// Whether the columns are known to be whole tiles.
+    fn whole_tiles(&self) -> bool {
+        self.width.as_const().is_some_and(|width| width % self.wide == 0)
     }
 }
 
@@ -219,9 +226,10 @@ impl Emitter<'_> {
             let before = this.binary(BinaryOp::Mul, panel, width);
             let column = this.binary(BinaryOp::Add, before, inside);
             let mut from = this.binary(BinaryOp::Add, stage.first_column, column);
-            if plan.width % plan.wide != 0 {
-                let end = if packed { (plan.width + PANEL - 1) / PANEL * PANEL } else { plan.width };
-                let last = this.b.int(end - LANES);
+            if !plan.whole_tiles() {
+                let panel = Dim::from(PANEL);
+                let end = if packed { &plan.width.ceil_div(&panel) * &panel } else { plan.width.clone() };
+                let last = this.dim(&(&end - &Dim::from(LANES)));
                 from = this.binary(BinaryOp::Min, from, last);
             }
             this.bases.insert(Var::Index(plan.column), from);
@@ -319,26 +327,30 @@ impl Emitter<'_> {
             this.folds.insert((0, 0, 0), value);
             this.values(1, &[(0, lanes as u16)]);
         };
-        if plan.width % plan.wide == 0 {
+        if plan.whole_tiles() {
             self.frames.push(Frame::default());
             store(self, column, sum, LANES);
             self.frames.pop();
             return;
         }
-        let last = self.b.int(plan.width - LANES);
+        let last = self.dim(&(&plan.width - &Dim::from(LANES)));
         let whole = self.binary(BinaryOp::Le, column, last);
-        self.when(Some(whole), |this| store(this, column, sum, LANES));
-        for lane in 0..plan.width % LANES {
+        let rest = plan.width.as_const().map_or(LANES - 1, |width| width % LANES);
+        let then = |this: &mut Self| {
+            store(this, column, sum, LANES);
+            Vec::new()
+        };
+        self.choose(whole, then, |this| {
             // The rest of a row that is no multiple of four.
-            let first = self.b.int(plan.width - plan.width % LANES);
-            let here = self.binary(BinaryOp::Eq, column, first);
-            let value = self.b.extract(sum, lane as u16);
-            self.when(Some(here), |this| {
-                let lane = this.b.int(lane);
-                let column = this.binary(BinaryOp::Add, column, lane);
-                store(this, column, value, 1);
-            });
-        }
+            for lane in 0..rest {
+                let (offset, width) = (this.b.int(lane), this.dim(&plan.width));
+                let column = this.binary(BinaryOp::Add, column, offset);
+                let here = this.binary(BinaryOp::Lt, column, width);
+                let value = this.b.extract(sum, lane as u16);
+                this.when(Some(here), |this| store(this, column, value, 1));
+            }
+            Vec::new()
+        });
     }
 
     /// `body`, where `condition` holds.

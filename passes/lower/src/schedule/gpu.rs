@@ -122,12 +122,14 @@ fn stage(nest: &Nest, column: usize, gpu: &Gpu, lanes: u16) -> Option<(Staged, i
     let rows_move = nest.dependencies(row_side).iter().any(|var| matches!(var, Var::Index(_)));
     let contiguous = nest.is_vectorisable(row_side, last_var, true);
     let float = nest.body.dtype(fold.element).is_float();
-    let columns = nest.extents[column].as_const()?;
+    let columns = extent(&nest.extents[column]);
     let Scalar::Load { .. } = nest.body.node(column_side) else { return None };
     let whole_vectors = match &nest.reads[&column_side].1 {
         Address::Panels { .. } => true,
         Address::Strided { affine, computed } => {
-            affine.coefficient(column_var).is(1) && computed.is_empty() && columns % i64::from(LANES) == 0
+            let known = nest.extents[column].as_const();
+            let whole = known.is_some_and(|columns| columns % i64::from(LANES) == 0);
+            affine.coefficient(column_var).is(1) && computed.is_empty() && whole
         }
     };
     if !(known && separate && rows_move && contiguous && float && whole_vectors && lanes == LANES) {

@@ -1,0 +1,99 @@
+//! How much a task is, before it runs.
+
+use drupe_ir::BinaryOp;
+use drupe_kernel::{Block, Inst, Kernel, Value};
+
+/// Instructions of a task, counted for every invocation; none where a loop's end depends on data. An upper bound but
+/// for loops whose bounds change from one iteration of an outer loop to the next.
+pub(super) fn instructions(kernel: &Kernel, dims: &[i32]) -> Option<u64> {
+    let mut numbers = Numbers { dims, known: vec![None; kernel.types.len()] };
+    numbers.known[kernel.task.0 as usize] = Some(0);
+    numbers.block(&kernel.body)?.checked_mul(u64::from(kernel.workgroup))
+}
+
+/// The integers that task 0 computes in invocation 0, whose loops are the longest, in first iterations.
+struct Numbers<'a> {
+    dims: &'a [i32],
+    known: Vec<Option<i64>>,
+}
+
+impl Numbers<'_> {
+    fn get(&self, value: Value) -> Option<i64> {
+        self.known[value.0 as usize]
+    }
+
+    fn block(&mut self, block: &Block) -> Option<u64> {
+        let mut count = 0_u64;
+        for inst in &block.insts {
+            count = count.checked_add(self.inst(inst)?)?;
+        }
+        Some(count)
+    }
+
+    fn inst(&mut self, inst: &Inst) -> Option<u64> {
+        let (out, number) = match inst {
+            Inst::Int { out, value } => (out, Some(*value)),
+            Inst::Dim { out, index } => (out, self.dims.get(*index).map(|dim| i64::from(*dim))),
+            Inst::Invocation { out } => (out, Some(0)),
+            Inst::Binary { out, op, a, b } => {
+                (out, self.get(*a).zip(self.get(*b)).and_then(|(a, b)| arithmetic(*op, a, b)))
+            }
+            Inst::For(inner) => {
+                let (low, high) = (self.get(inner.low)?, self.get(inner.high)?);
+                self.known[inner.index.0 as usize] = Some(low);
+                let trips =
+                    u64::try_from(high.checked_sub(low)?).unwrap_or(0).div_ceil(inner.step.unsigned_abs().max(1));
+                // An empty loop is looked at, too.
+                return (self.block(&inner.body)? + 1).checked_mul(trips)?.checked_add(1);
+            }
+            Inst::If { then, otherwise, .. } => {
+                return self.block(then)?.checked_add(self.block(otherwise)?)?.checked_add(1);
+            }
+            Inst::Float { .. }
+            | Inst::Iota { .. }
+            | Inst::Unary { .. }
+            | Inst::Fma { .. }
+            | Inst::Select { .. }
+            | Inst::Cast { .. }
+            | Inst::Bitcast { .. }
+            | Inst::Splat { .. }
+            | Inst::Extract { .. }
+            | Inst::Reduce { .. }
+            | Inst::Shuffle { .. }
+            | Inst::Load { .. }
+            | Inst::Store { .. }
+            | Inst::Prefetch { .. }
+            | Inst::Barrier
+            | Inst::Across { .. } => return Some(1),
+        };
+        self.known[out.0 as usize] = number;
+        Some(1)
+    }
+}
+
+/// What bounds of loops are made of.
+fn arithmetic(op: BinaryOp, a: i64, b: i64) -> Option<i64> {
+    match op {
+        BinaryOp::Add => a.checked_add(b),
+        BinaryOp::Sub => a.checked_sub(b),
+        BinaryOp::Mul => a.checked_mul(b),
+        BinaryOp::FloorDiv => drupe_ir::floor_div(a, b),
+        BinaryOp::Mod => drupe_ir::floor_div(a, b)?.checked_mul(b).and_then(|multiple| a.checked_sub(multiple)),
+        BinaryOp::Min => Some(a.min(b)),
+        BinaryOp::Max => Some(a.max(b)),
+        BinaryOp::Div
+        | BinaryOp::Rem
+        | BinaryOp::Pow
+        | BinaryOp::And
+        | BinaryOp::Or
+        | BinaryOp::Xor
+        | BinaryOp::Shl
+        | BinaryOp::Shr
+        | BinaryOp::Eq
+        | BinaryOp::Ne
+        | BinaryOp::Lt
+        | BinaryOp::Le
+        | BinaryOp::Gt
+        | BinaryOp::Ge => None,
+    }
+}

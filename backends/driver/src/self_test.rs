@@ -25,6 +25,11 @@ use std::collections::BTreeMap;
 /// Most bytes of all arguments: the runtime fills and uploads them when it loads the plan.
 const MOST_BYTES: u64 = 32 << 20;
 
+/// Least values of symbols, with the most bytes that the arguments may then have. 15 runs through whole vectors, what is
+/// left after them, and most of a tile; where it makes images of many, the least extents do; the others are for models
+/// that take no less.
+const EXTENTS: [(u64, u64); 5] = [(15, 1 << 20), (0, MOST_BYTES), (8, MOST_BYTES), (64, MOST_BYTES), (512, MOST_BYTES)];
+
 /// Most instructions of one run, counted for every invocation: some tenths of a second.
 const MOST_WORK: u64 = 2_000_000;
 
@@ -62,6 +67,8 @@ pub(crate) fn add(program: &Program, codes: &mut [ShaderCode]) {
 pub(crate) fn family(kernel: &Kernel) -> String {
     let name = kernel.name.strip_prefix("drupe_").unwrap_or(&kernel.name);
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+    // A kernel of constants tests less than others.
+    let stem = if kernel.buffers.iter().all(|buffer| buffer.access == Access::Write) { "fill" } else { stem };
     let of = |written: bool| kernel.buffers.iter().filter(move |buffer| (buffer.access != Access::Read) == written);
     let mut results: Vec<&str> = of(true).map(|buffer| buffer.dtype.name()).collect();
     results.dedup();
@@ -92,7 +99,7 @@ fn combines_across(block: &Block) -> bool {
     })
 }
 
-/// A step's shader with small numbers for all symbols. Cheap ones come first.
+/// A step's shader with numbers for all symbols. Cheap ones come first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Call {
     /// Instructions of all invocations, and bytes.
@@ -104,8 +111,7 @@ struct Call {
 
 /// The call of `step`, if it is cheap enough to be a test.
 fn call(program: &Program, step: &Step, shader: usize, kernel: &Kernel) -> Option<Call> {
-    // The least extents, or where those leave nothing to do or do not fit the model, some.
-    [0, 8, 64, 512].into_iter().find_map(|least| {
+    EXTENTS.into_iter().find_map(|(least, most_bytes)| {
         let value_of = |name: &str| {
             let range = program.symbols.get(name)?;
             i64::try_from(range.min.max(least).min(range.max)).ok()
@@ -117,12 +123,12 @@ fn call(program: &Program, step: &Step, shader: usize, kernel: &Kernel) -> Optio
         let dims = step.dims.iter().map(|dim| i32::try_from(number(dim)?).ok()).collect::<Option<Vec<i32>>>()?;
         let size = |arg: &Arg| {
             let bytes = number(&program.buffers[arg.buffer.0].bytes)?.checked_sub(number(&arg.offset)?)?;
-            u64::try_from(bytes).ok().filter(|bytes| (1..=MOST_BYTES).contains(bytes))
+            u64::try_from(bytes).ok().filter(|bytes| (1..=most_bytes).contains(bytes))
         };
         let sizes = step.args.iter().map(|arg| Some(size(arg)?.next_multiple_of(16))).collect::<Option<Vec<u64>>>()?;
         let bytes: u64 = sizes.iter().sum();
         let work = effort::instructions(kernel, &dims)?;
-        (bytes <= MOST_BYTES && work <= MOST_WORK).then_some(Call { cost: work + bytes, shader, dims, sizes })
+        (bytes <= most_bytes && work <= MOST_WORK).then_some(Call { cost: work + bytes, shader, dims, sizes })
     })
 }
 

@@ -77,13 +77,13 @@ fn arithmetic(op: BinaryOp, a: i64, b: i64) -> Option<i64> {
         BinaryOp::Add => a.checked_add(b),
         BinaryOp::Sub => a.checked_sub(b),
         BinaryOp::Mul => a.checked_mul(b),
+        BinaryOp::Div => a.checked_div(b),
+        BinaryOp::Rem => a.checked_rem(b),
         BinaryOp::FloorDiv => drupe_ir::floor_div(a, b),
         BinaryOp::Mod => drupe_ir::floor_div(a, b)?.checked_mul(b).and_then(|multiple| a.checked_sub(multiple)),
         BinaryOp::Min => Some(a.min(b)),
         BinaryOp::Max => Some(a.max(b)),
-        BinaryOp::Div
-        | BinaryOp::Rem
-        | BinaryOp::Pow
+        BinaryOp::Pow
         | BinaryOp::And
         | BinaryOp::Or
         | BinaryOp::Xor

@@ -2,7 +2,7 @@
 
 use super::visit;
 use drupe_ir::DType;
-use drupe_kernel::{Inst, Kernel, Value};
+use drupe_kernel::{Block, Inst, Kernel, Value};
 
 /// By value: whether it is an `i64` or `bool` from which only offsets and bounds of loops are computed. An index that
 /// is loaded, made positive and multiplied by a stride is one; what is stored or converted is none.
@@ -19,6 +19,13 @@ pub(super) fn addresses_only(kernel: &Kernel) -> Vec<bool> {
 struct Demand {
     only: Vec<bool>,
     changed: bool,
+}
+
+/// Whether `block` does more than give values.
+fn has_effects(block: &Block) -> bool {
+    let mut found = false;
+    visit(block, &mut |inst| found |= matches!(inst, Inst::Store { .. } | Inst::Barrier | Inst::Across { .. }));
+    found
 }
 
 impl Demand {
@@ -58,7 +65,10 @@ impl Demand {
                 self.all_flow(&inner.body.yields, &inner.carried);
             }
             Inst::If { results, condition, then, otherwise } => {
-                self.data(*condition);
+                if has_effects(then) || has_effects(otherwise) {
+                    self.data(*condition);
+                }
+                results.iter().for_each(|out| self.flows(&[*condition], *out));
                 self.all_flow(&then.yields, results);
                 self.all_flow(&otherwise.yields, results);
             }

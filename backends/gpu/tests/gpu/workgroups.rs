@@ -209,6 +209,12 @@ fn parts_of_words() {
 /// Rows picked by indices that are loaded: those only choose addresses, and need no 64 bits.
 #[test]
 fn loaded_indices() {
+    for choice in ["%7: i64 = select %5, %6, %3", "if %5 {\nyield %6\n} else {\nyield %3\n} -> %7: i64"] {
+        loaded_indices_by(choice);
+    }
+}
+
+fn loaded_indices_by(choice: &str) {
     let text = "kernel @gather(read x: f32, read at: i64, write y: f32, write where: i64) dims 6 task %0 workgroup 4 {
       %1: i64 = invocation
       %2: i64 = dim 5
@@ -216,7 +222,7 @@ fn loaded_indices() {
       %4: i64 = 0
       %5: bool = lt %3, %4
       %6: i64 = add %3, %2
-      %7: i64 = select %5, %6, %3
+      CHOICE
       %8: i64 = 9223372036854775807
       %9: i64 = min %7, %8
       %10: i64 = 4
@@ -231,7 +237,7 @@ fn loaded_indices() {
     }";
     let indices: Vec<u8> = [3i64, -1, 0, -6, 5, 1].iter().flat_map(|index| index.to_le_bytes()).collect();
     let buffers = vec![numbers(24, true), indices, vec![0; 96], vec![0; 192]];
-    let case = case(text, buffers, &[9, 9, 9, 9, 9, 6], 6);
+    let case = case(&text.replace("CHOICE", choice), buffers, &[9, 9, 9, 9, 9, 6], 6);
     let shader = drupe_gpu::emit(&case.kernel, &Options::default()).unwrap();
     assert!(shader.needs == drupe_gpu::Needs::default() && shader.wgsl.is_some());
     check(&[case], &Options::default());

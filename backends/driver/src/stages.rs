@@ -6,7 +6,7 @@ use crate::{CompileOptions, WebModel, emit, plan, self_test, web};
 use drupe_format::plan::Code;
 use drupe_ir::{Diagnostic, Module};
 use drupe_lower::{Placement, Program};
-use drupe_target::{Arch, Os, Target};
+use drupe_target::{Arch, Target};
 use std::path::Path;
 
 /// Reads the model at `path`: `.onnx`, or `.ir` for textual IR.
@@ -23,12 +23,8 @@ pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnosti
     })
 }
 
-/// Makes the graph cheaper without changing what it computes. For browsers, inputs of i64 become inputs of i32.
+/// Makes the graph cheaper without changing what it computes.
 pub fn rewrite(module: &Module, options: &CompileOptions) -> Result<Module, Diagnostic> {
-    let module = match options.target.os {
-        Os::Browser => &web::with_narrow_inputs(module)?,
-        Os::Linux | Os::Android | Os::Ios | Os::Macos | Os::Windows => module,
-    };
     if !options.rewrite {
         return Ok(module.clone());
     }
@@ -56,11 +52,11 @@ pub fn lower_for_all(module: &Module, options: &CompileOptions) -> Result<Vec<Pr
     Ok(programs)
 }
 
-/// The program for a browser, which has a GPU only.
+/// The program for a browser, which has a GPU only. Inputs of i64 become inputs of i32.
 pub fn lower_for_web(module: &Module, options: &CompileOptions) -> Result<Program, Diagnostic> {
     web::check_shapes(module)?;
     let how = drupe_lower::Options { observe: options.observe, gpu: Some(Placement::Gpu) };
-    options.watch.stage("lower", || drupe_lower::lower(module, &target(options), &how))
+    options.watch.stage("lower", || drupe_lower::lower(&web::narrow_integers(module)?, &target(options), &how))
 }
 
 /// The folder for browsers of `program`, which is lowered for one.

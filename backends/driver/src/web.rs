@@ -3,12 +3,16 @@
 //! docs/gpu.md has the format. The plan is a device plan of which only the shaders' steps are left: the page writes the
 //! inputs and reads the outputs itself.
 
+mod narrow;
+
+pub(crate) use narrow::narrow_integers;
+
 use crate::plan;
 use crate::shaders::ShaderCode;
 use drupe_format::plan::{Expr, ExprId, Place, Port, StepOp};
 use drupe_format::{Plan, plan::BufferId};
-use drupe_ir::{DType, Diagnostic, Module, Op, Type, ValueId, ops};
-use drupe_lower::{Program, Step, Work};
+use drupe_ir::{DType, Diagnostic, Module, Type};
+use drupe_lower::{Program, ShaderId, Step, Work};
 use drupe_target::{Os, Target};
 use serde_json::{Value, json};
 
@@ -45,26 +49,6 @@ pub(crate) fn check_has_code(target: &Target) -> Result<(), Diagnostic> {
         .help("`drupe compile` writes a folder for it; --emit shaders, kernels and program show what is in it"))
 }
 
-/// `module` with inputs of i32 where they are of i64, which shaders cannot load. All values that such an input can have
-/// are computed with as before.
-pub(crate) fn with_narrow_inputs(module: &Module) -> Result<Module, Diagnostic> {
-    let mut narrow = Module { graph: Default::default(), ..module.clone() };
-    let mut renamed: Vec<ValueId> = Vec::new();
-    for node in &module.graph.nodes {
-        let operands: Vec<ValueId> = node.operands.iter().map(|operand| renamed[operand.index()]).collect();
-        renamed.push(match &node.op {
-            Op::Input(input) if input.dtype == DType::I64 => {
-                let given = narrow.input(&input.name, Type::new(DType::I32, input.shape.iter().cloned()))?;
-                narrow.add(Op::Cast(ops::Cast { dtype: DType::I64 }), &[given], &node.origin.via("narrow-inputs"))?
-            }
-            op => narrow.add(op.clone(), &operands, &node.origin)?,
-        });
-    }
-    narrow.graph.outputs =
-        module.graph.outputs.iter().map(|(name, value)| (name.clone(), renamed[value.index()])).collect();
-    Ok(narrow)
-}
-
 /// That every dimension of `module` is a number.
 pub(crate) fn check_shapes(module: &Module) -> Result<(), Diagnostic> {
     let open = |ty: &Type| ty.shape.iter().any(|dim| dim.as_const().is_none());
@@ -89,8 +73,8 @@ pub(crate) fn write(program: &Program, shaders: &[ShaderCode], target: &Target) 
     let gpu = target.gpu.as_ref().ok_or_else(|| internal("the target has no GPU".into()))?;
     let mut features: Vec<&str> = Vec::new();
     let mut texts = Vec::new();
-    for shader in shaders.iter().map(|code| &code.variants[0]) {
-        let wgsl = shader.wgsl.as_ref().ok_or_else(|| internal(format!("the shader {} has no WGSL", shader.name)))?;
+    for (number, shader) in shaders.iter().map(|code| &code.variants[0]).enumerate() {
+        let wgsl = shader.wgsl.as_ref().ok_or_else(|| too_wide(program, number))?;
         texts.push(json!({
             "name": shader.name, "wgsl": wgsl, "workgroup": shader.workgroup, "buffers": shader.writes.len(),
             "dims": shader.dims,
@@ -231,29 +215,36 @@ impl Web<'_> {
     }
 }
 
+const WIDE: &str = "it computes with 64 bits, which WebGPU lacks";
+const CAST: &str = "cast to i32 or f32 in the model";
+const CUT: &str = "cut the model before this node, and compute the rest in the page";
+
 /// Why `step` has no shader.
 fn only_on_the_cpu(program: &Program, step: &Step, target: &Target) -> Diagnostic {
     let gpu = target.gpu.as_ref();
     let most = gpu.map_or(0, |gpu| gpu.binding_bytes);
     let large = |buffer: &&drupe_lower::Buffer| buffer.bytes.as_const().is_some_and(|bytes| bytes as u64 > most);
     let large = step.args.iter().map(|arg| &program.buffers[arg.buffer.0]).find(large);
-    let cut = "cut the model before this node, and compute the rest in the page";
     let (why, help) = match (&step.work, large) {
-        (Work::Builtin { name, .. }, _) => (format!("{name} has no shader yet"), cut.into()),
+        (Work::Builtin { name, .. }, _) => (format!("{name} has no shader yet"), CUT.into()),
         (_, Some(buffer)) => (
             format!("{:?} has {} bytes, and every WebGPU device only has ranges of {most}", buffer.name, buffer.bytes),
             "a target file with more `binding_bytes` gives a model for those devices that have more".into(),
         ),
-        (_, None) if wide(program, step) => (
-            "it computes with 64 bits, which WebGPU lacks".into(),
-            format!("cast to i32 or f32 in the model; or {cut}"),
-        ),
+        (_, None) if wide(program, step) => (WIDE.into(), format!("{CAST}; or {CUT}")),
         (_, None) => {
             let tensors = step.args.len();
-            (format!("it works on {tensors} tensors at once, more than every WebGPU device can"), cut.into())
+            (format!("it works on {tensors} tensors at once, more than every WebGPU device can"), CUT.into())
         }
     };
     Diagnostic::new("webgpu", format!("a step cannot run on the GPU: {why}")).at(&step.origin).help(help)
+}
+
+/// Why the shader with this number has no WGSL.
+fn too_wide(program: &Program, shader: usize) -> Diagnostic {
+    let user = program.steps.iter().find(|step| matches!(step.work, Work::Shader(ShaderId(id)) if id == shader));
+    let error = Diagnostic::new("webgpu", format!("a step cannot run on the GPU: {WIDE}"));
+    user.map_or(error.clone(), |step| error.at(&step.origin)).help(format!("{CAST}; or {CUT}"))
 }
 
 /// Whether `step` is a kernel on elements of 64 bits.

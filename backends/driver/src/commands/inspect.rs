@@ -2,9 +2,13 @@
 
 use crate::commands::table::Table;
 use crate::{console, files};
-use drupe_format::plan::{ArchivedPlace, ArchivedPlan, ArchivedPort, ArchivedStepOp};
+use drupe_format::plan::{
+    ArchivedDeviceNeeds, ArchivedPlace, ArchivedPlan, ArchivedPort, ArchivedRange, ArchivedShaderVariant,
+    ArchivedStepOp,
+};
 use drupe_format::{AlignedBytes, Artifact, FORMAT_VERSION, Verify, describe_expr, describe_shape};
 use drupe_ir::Diagnostic;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Show what is in an artifact, after checking every byte of it.
@@ -16,7 +20,7 @@ Examples:
 pub(crate) struct Inspect {
     /// The artifact
     file: PathBuf,
-    /// Show the kernels, with the steps that use them
+    /// Show the kernels and shaders, with the steps that use them
     #[arg(long)]
     kernels: bool,
     /// Show what runs, in order
@@ -40,15 +44,16 @@ impl Inspect {
         let bytes = bytes.map_err(|error| fail(&error))?;
         let artifact = Artifact::read(&bytes, Verify::Full).map_err(|error| fail(&error))?;
         let mut text = summary(&artifact, bytes.len());
-        let plan = artifact.plan();
-        for (wanted, part) in [
-            (self.kernels, kernels as fn(&ArchivedPlan) -> String),
-            (self.steps, steps),
-            (self.memory, memory),
-            (self.weights, weights),
-        ] {
-            if wanted || self.all {
-                text += &part(plan);
+        for plan in std::iter::once(&artifact.plan()).chain(artifact.device_plans()) {
+            for (wanted, part) in [
+                (self.kernels, kernels as fn(&ArchivedPlan) -> String),
+                (self.steps, steps),
+                (self.memory, memory),
+                (self.weights, weights),
+            ] {
+                if wanted || self.all {
+                    text += &part(plan);
+                }
             }
         }
         console::print(&text)
@@ -80,6 +85,17 @@ fn summary(artifact: &Artifact, length: usize) -> String {
         let size = console::bytes(section.len);
         text += &format!("  {} {}: {size}, needs {}\n", code.arch, code.level, features.join(" "));
     }
+    let flops = plan.steps.iter().map(|step| constant(plan, step.flops.index())).sum::<Option<i64>>();
+    let flops = flops.map_or(String::new(), |flops| format!(", {:.3} GFLOP", flops as f64 / 1e9));
+    let (steps, kernels) = (plan.steps.len(), plan.kernels.len());
+    text += &format!("\n{steps} steps of {kernels} kernels{flops}; {}\n", buffers(plan));
+    for plan in artifact.device_plans() {
+        text += &plan.device.as_ref().map_or(String::new(), |needs| device(plan, needs));
+    }
+    text
+}
+
+fn buffers(plan: &ArchivedPlan) -> String {
     let arena = match plan.static_arena.as_ref() {
         Some(arena) => format!(
             "arena {} (no plan needs less than {})",
@@ -88,14 +104,53 @@ fn summary(artifact: &Artifact, length: usize) -> String {
         ),
         None => "arena planned when shapes are known".to_owned(),
     };
-    let flops = plan.steps.iter().map(|step| constant(plan, step.flops.index())).sum::<Option<i64>>();
-    let flops = flops.map_or(String::new(), |flops| format!(", {:.3} GFLOP", flops as f64 / 1e9));
-    text + &format!(
-        "\n{} steps of {} kernels{flops}; {} buffers; {arena}\n",
-        plan.steps.len(),
-        plan.kernels.len(),
-        plan.buffers.len()
+    format!("{} buffers; {arena}", plan.buffers.len())
+}
+
+/// What a device plan needs, and who does what in it.
+fn device(plan: &ArchivedPlan, needs: &ArchivedDeviceNeeds) -> String {
+    let features: Vec<&str> = needs.features.iter().map(|feature| feature.as_str()).collect();
+    let features = if features.is_empty() { "no features".to_owned() } else { features.join(" ") };
+    let steps = |of: fn(&ArchivedStepOp) -> bool| plan.steps.iter().filter(move |step| of(&step.op));
+    let copies = |of| {
+        let bytes = steps(of).map(|step| constant(plan, step.args[0].len.index())).sum::<Option<i64>>();
+        let count = steps(of).count();
+        bytes.map_or(count.to_string(), |bytes| format!("{count} ({})", console::bytes(bytes.max(0) as u64)))
+    };
+    let variants = || plan.shaders.iter().flat_map(|shader| shader.variants.iter());
+    let language = |text: fn(&ArchivedShaderVariant) -> &ArchivedRange| {
+        // Equal texts are there once.
+        let ranges = variants().map(text).map(|range| (range.offset.to_native(), range.len.to_native()));
+        console::bytes(ranges.collect::<BTreeSet<_>>().iter().map(|(_, len)| len).sum())
+    };
+    format!(
+        "\nplan {}\n  needs {features}; workgroups of {} that share {}; {} storage buffers of {}\n  \
+         steps: {} on the GPU, {} on the CPU, copies to the GPU {}, from it {}\n  \
+         shaders: {}, {} with a test; SPIR-V {}, MSL {}, WGSL {}\n  {}\n",
+        needs.name,
+        needs.invocations,
+        console::bytes(needs.workgroup_bytes.to_native().into()),
+        needs.storage_buffers,
+        console::bytes(needs.binding_bytes.to_native()),
+        steps(|op| matches!(op, ArchivedStepOp::Shader(_))).count(),
+        steps(|op| matches!(op, ArchivedStepOp::Kernel(_) | ArchivedStepOp::Builtin { .. })).count(),
+        copies(|op| matches!(op, ArchivedStepOp::Upload)),
+        copies(|op| matches!(op, ArchivedStepOp::Download)),
+        plan.shaders.len(),
+        plan.shaders.iter().filter(|shader| shader.test.is_some()).count(),
+        language(|variant| &variant.spirv),
+        language(|variant| &variant.msl),
+        language(|variant| &variant.wgsl),
+        buffers(plan),
     )
+}
+
+/// The heading of a table: the CPU's plan needs no name.
+fn heading(title: &str, plan: &ArchivedPlan) -> String {
+    match plan.device.as_ref() {
+        Some(needs) => format!("\n{title} of plan {}\n", needs.name),
+        None => format!("\n{title}\n"),
+    }
 }
 
 fn ports(title: &str, plan: &ArchivedPlan, ports: &[ArchivedPort]) -> String {
@@ -111,18 +166,40 @@ fn kernels(plan: &ArchivedPlan) -> String {
         let steps = plan.steps.iter().filter(|step| uses(&step.op)).count();
         table.row([kernel.name.as_str().to_owned(), steps.to_string()]);
     }
-    format!("\nkernels\n{}", table.text())
+    let text = || heading("kernels", plan) + &table.text();
+    match plan.device.is_some() {
+        false => text(),
+        true if plan.kernels.is_empty() => shaders(plan),
+        true => text() + &shaders(plan),
+    }
+}
+
+fn shaders(plan: &ArchivedPlan) -> String {
+    let mut table = Table::new(["shader", "steps", "workgroup", "variants", "tested as"]);
+    for (index, shader) in plan.shaders.iter().enumerate() {
+        let uses = |op: &ArchivedStepOp| matches!(op, ArchivedStepOp::Shader(shader) if shader.index() == index);
+        table.row([
+            shader.name.as_str().to_owned(),
+            plan.steps.iter().filter(|step| uses(&step.op)).count().to_string(),
+            shader.workgroup.to_string(),
+            shader.variants.len().to_string(),
+            shader.test.as_ref().map_or("", |test| test.family.as_str()).to_owned(),
+        ]);
+    }
+    heading("shaders", plan) + &table.text()
 }
 
 fn steps(plan: &ArchivedPlan) -> String {
-    let mut table = Table::new(["step", "runs", "tasks", "reads", "writes", "flop", "origin"]);
+    let tasks = if plan.device.is_some() { "workgroups, tasks" } else { "tasks" };
+    let mut table = Table::new(["step", "runs", tasks, "reads", "writes", "flop", "origin"]);
     for (index, step) in plan.steps.iter().enumerate() {
-        let runs = match &step.op {
-            ArchivedStepOp::Kernel(kernel) => plan.kernels[kernel.index()].name.as_str(),
-            ArchivedStepOp::Builtin { name, .. } => name.as_str(),
-            ArchivedStepOp::Shader(shader) => plan.shaders[shader.index()].name.as_str(),
-            ArchivedStepOp::Upload => "upload",
-            ArchivedStepOp::Download => "download",
+        let grid = || describe_expr(plan, &step.grid);
+        let (runs, tasks) = match &step.op {
+            ArchivedStepOp::Kernel(kernel) => (plan.kernels[kernel.index()].name.as_str().to_owned(), grid()),
+            ArchivedStepOp::Builtin { name, .. } => (name.as_str().to_owned(), grid()),
+            ArchivedStepOp::Shader(shader) => (format!("gpu {}", plan.shaders[shader.index()].name), grid()),
+            ArchivedStepOp::Upload => ("copy to the GPU".to_owned(), "-".to_owned()),
+            ArchivedStepOp::Download => ("copy from the GPU".to_owned(), "-".to_owned()),
         };
         let buffers = |writes: bool| {
             let args = step.args.iter().filter(|arg| arg.writes == writes);
@@ -130,15 +207,15 @@ fn steps(plan: &ArchivedPlan) -> String {
         };
         table.row([
             index.to_string(),
-            runs.to_owned(),
-            describe_expr(plan, &step.grid),
+            runs,
+            tasks,
             buffers(false),
             buffers(true),
             describe_expr(plan, &step.flops),
             step.origin.as_str().to_owned(),
         ]);
     }
-    format!("\nsteps\n{}", table.text())
+    heading("steps", plan) + &table.text()
 }
 
 /// A line a buffer, and the steps it lives in as a bar.
@@ -162,7 +239,7 @@ fn memory(plan: &ArchivedPlan) -> String {
             bar,
         ]);
     }
-    format!("\nmemory\n{}", table.text())
+    heading("memory", plan) + &table.text()
 }
 
 fn weights(plan: &ArchivedPlan) -> String {
@@ -171,7 +248,7 @@ fn weights(plan: &ArchivedPlan) -> String {
         let ArchivedPlace::Constant { offset, len } = &buffer.place else { continue };
         table.row([index.to_string(), len.to_string(), offset.to_string(), buffer.name.as_str().to_owned()]);
     }
-    format!("\nweights\n{}", table.text())
+    heading("weights", plan) + &table.text()
 }
 
 fn constant(plan: &ArchivedPlan, expr: usize) -> Option<i64> {

@@ -96,6 +96,49 @@ fn compile_run_inspect_bench() {
 }
 
 #[test]
+fn inspect_shows_plans_for_gpus() {
+    let shop = Workshop::new();
+    let mut b = Build::new("mixed");
+    let x = b.input("x", &dims(&[64, 96]));
+    let weight = b.weight(&[96, 64]);
+    let y = b.add(ops::MatMul {}, &[x, weight]);
+    // No GPU sorts.
+    let y = b.add(ops::TopK { axis: 1, k: Dim::from(3), largest: true }, &[y]);
+    shop.write("mixed.ir", b.finish(&[y]).to_string().as_bytes());
+    let options = ["--target", "x86-64", "--backend", fastest(), "--device", "gpu", "--place", "gpu"];
+    shop.ok(&[&["compile", "mixed.ir", "-o", "mixed.drupe"], options.as_slice()].concat());
+    let summary = shop.ok(&["inspect", "mixed.drupe"]);
+    let plan = summary.split("\nplan ").nth(1).expect("after the CPU's").to_owned();
+    for part in [
+        "x86-64, Vulkan\n  needs no features; workgroups of 128 that share ",
+        "; 3 storage buffers of 24.6 kB\n",
+        "steps: 1 on the GPU, 1 on the CPU, copies to the GPU 1 (24.6 kB), from it 1 (16.4 kB)\n",
+        "shaders: 1, 1 with a test; SPIR-V ",
+        "5 buffers; arena 17.9 kB",
+    ] {
+        assert!(plan.contains(part), "{part} in\n{plan}");
+    }
+    let all = shop.ok(&["inspect", "mixed.drupe", "--all"]);
+    let tables = all.strip_prefix(&summary).expect("the summary is first");
+    let (cpu, gpu) = tables.split_once(" of plan x86-64, Vulkan\n").expect("tables of both plans");
+    assert!(cpu.contains("\nsteps\n") && !cpu.contains("GPU"), "{cpu}");
+    for part in ["steps", "memory", "weights"] {
+        assert!(gpu.contains(&format!("\n{part} of plan x86-64, Vulkan\n")), "{part} in\n{gpu}");
+    }
+    for part in [
+        "contract f32, shared memory, workgroup 128\n",
+        "  copy to the GPU ",
+        "  gpu drupe_contract_0 ",
+        "  copy from the GPU ",
+    ] {
+        assert!(gpu.contains(part), "{part} in\n{gpu}");
+    }
+    shop.ok(&["compile", "mixed.ir", "-o", "cpu.drupe", "--target", "x86-64", "--backend", fastest()]);
+    let without = shop.ok(&["inspect", "cpu.drupe", "--all"]);
+    assert!(!without.contains("plan x86-64") && !without.contains("GPU"), "{without}");
+}
+
+#[test]
 fn diff_and_opt() {
     let shop = Workshop::new();
     let compared = shop.ok(&["diff", "model.ir", "--backend", fastest()]);

@@ -18,14 +18,14 @@ fn artifact() -> Vec<u8> {
     compile(&b.finish(&[y]), &gpu_options()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The artifact, where every self-test expects the bits of its first value otherwise.
+/// The artifact, where every self-test expects half or twice the values.
 fn corrupted(file: &[u8]) -> Vec<u8> {
     let bytes = AlignedBytes::copy_of(file).expect("memory");
     let artifact = Artifact::read(&bytes, Verify::Full).expect("an artifact");
     let plan = Plan::from_archived(artifact.plan()).expect("a plan");
     let mut gpu = Plan::from_archived(artifact.device_plans()[0]).expect("a plan");
     let tests = gpu.shaders.iter_mut().filter_map(|shader| shader.test.as_mut());
-    // The lowest bit of the exponent: half or twice the value.
+    // The lowest bit of the exponent.
     let changed = tests.map(|test| test.expected.iter_mut().for_each(|value| value.bits ^= 1 << 23)).count();
     assert!(changed > 0, "no shader has a test");
     let code: Vec<&[u8]> = artifact.code().map(|section| artifact.section_bytes(section)).collect();

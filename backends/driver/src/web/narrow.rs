@@ -93,3 +93,64 @@ fn in_range(data: &TensorData) -> Option<TensorData> {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     TensorData::from_bytes(DType::I32, data.shape.clone(), bytes).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drupe_ir::Dim;
+
+    /// What may be narrow, beside what may not: sums, products, and constants out of range.
+    fn module() -> Module {
+        let mut module = Module::new("integers");
+        let x = module.input("x", Type::new(DType::I64, [4])).unwrap();
+        let small = module.input("small", Type::new(DType::U8, [4])).unwrap();
+        let mut add = |op: Op, operands: &[ValueId]| module.add(op, operands, &Default::default()).unwrap();
+        let cast = |dtype| Op::Cast(ops::Cast { dtype });
+        let small = add(cast(DType::I64), &[small]);
+        let least = add(ops::Min {}.into(), &[x, small]);
+        let even = add(ops::Lt {}.into(), &[least, small]);
+        let square = add(ops::Mul {}.into(), &[least, least]);
+        let tall = add(ops::Reshape { shape: vec![Dim::from(4), Dim::from(1)] }.into(), &[x]);
+        let tall = add(cast(DType::F32), &[tall]);
+        let wide = module.constant("wide", TensorData::from_i64(vec![2], &[i64::MAX, 1 << 40]).unwrap());
+        let narrow = module.constant("narrow", TensorData::from_i64(vec![4], &[-1, 0, 1, -2]).unwrap());
+        let picked = module.add(ops::Gather { axis: 0 }.into(), &[wide, narrow], &Default::default()).unwrap();
+        let far = module.add(ops::Gt {}.into(), &[picked, least], &Default::default()).unwrap();
+        for (name, value) in [("least", least), ("even", even), ("square", square), ("tall", tall), ("far", far)] {
+            module.output(name, value);
+        }
+        module
+    }
+
+    #[test]
+    fn both_sides_agree() {
+        let module = module();
+        let narrow = narrow_integers(&module).unwrap();
+        narrow.verify().unwrap();
+        assert_eq!(narrow.graph.ty(narrow.graph.inputs().next().unwrap().1).dtype, DType::I32);
+        for x in [[0, -1, 7, 300], [i32::MAX, i32::MIN, 1 << 20, -(1 << 30)]] {
+            let small = TensorData::from_bytes(DType::U8, vec![4], vec![0, 255, 9, 128]).unwrap();
+            let given = |x: TensorData| [("x".to_string(), x), ("small".into(), small.clone())].into_iter().collect();
+            let wide = TensorData::from_i64(vec![4], &x.map(i64::from)).unwrap();
+            let bytes = x.iter().flat_map(|value: &i32| value.to_le_bytes()).collect();
+            let expected = drupe_eval::eval(&module, &given(wide)).unwrap();
+            let found = drupe_eval::eval(&narrow, &given(TensorData::from_bytes(DType::I32, vec![4], bytes).unwrap()));
+            assert_eq!(found.unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_moved_and_compared_is_narrow_and_sums_are_not() {
+        let narrow = narrow_integers(&module()).unwrap();
+        let types = |name: &str| -> Vec<DType> {
+            let nodes = narrow.graph.nodes.iter().filter(|node| node.op.name() == name);
+            nodes.flat_map(|node| node.operands.iter().map(|operand| narrow.graph.ty(*operand).dtype)).collect()
+        };
+        assert_eq!(types("min"), [DType::I32, DType::I32]);
+        assert_eq!(types("lt"), [DType::I32, DType::I32]);
+        assert_eq!(types("reshape"), [DType::I32]);
+        assert_eq!(types("gather"), [DType::I64, DType::I32]);
+        assert_eq!(types("mul"), [DType::I64, DType::I64]);
+        assert_eq!(types("gt"), [DType::I64, DType::I64]);
+    }
+}

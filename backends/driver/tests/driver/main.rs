@@ -5,3 +5,4 @@ mod command_line;
 mod fallback;
 mod self_tests;
 mod support;
+mod web;

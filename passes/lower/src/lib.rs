@@ -19,6 +19,7 @@
 //! crate knows no backend: schedules come from the numbers of a [`Target`].
 
 mod affine;
+mod attention;
 mod check;
 mod emit;
 mod fuse;

@@ -81,6 +81,14 @@ impl Nest {
     /// The nest of `body` over operands that lie as `operands` says, its result as `result` says. Starts are not
     /// part of the addresses: they belong to the arguments.
     pub fn new(body: &Body, operands: &[Home], result: &Home) -> Nest {
+        let mut nest = Nest::unmerged(body, operands, result);
+        nest.drop_unit_variables();
+        nest.merge_variables();
+        nest
+    }
+
+    /// [`Nest::new`] with a loop for every variable of the body.
+    pub fn unmerged(body: &Body, operands: &[Home], result: &Home) -> Nest {
         let mut reads = BTreeMap::new();
         for (id, node) in body.nodes() {
             let Scalar::Load { operand, index } = node else { continue };
@@ -101,10 +109,7 @@ impl Nest {
             }
         }
         let operands = body.operand_dtypes().to_vec();
-        let mut nest = Nest { body: body.clone(), extents: body.space.clone(), operands, reads, result: to };
-        nest.drop_unit_variables();
-        nest.merge_variables();
-        nest
+        Nest { body: body.clone(), extents: body.space.clone(), operands, reads, result: to }
     }
 
     /// A loop of one iteration is at 0.

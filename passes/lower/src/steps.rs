@@ -1,7 +1,8 @@
 //! Steps: every region, copy and fill becomes a kernel and its arguments.
 
 use crate::affine::{Affine, Var};
-use crate::emit::{Signature, emit, workgroups};
+use crate::attention::{self, Attention, Part};
+use crate::emit::{Signature, attention_workgroups, emit, emit_attention, workgroups};
 use crate::fuse::{Region, Role};
 use crate::halo::{reach, without_test};
 use crate::nest::{Address, Nest};
@@ -16,6 +17,7 @@ use drupe_kernel::Kernel;
 use drupe_target::{Gpu, Target};
 use indexmap::{IndexMap, IndexSet};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Operations that are worth a task of their own.
 const TASK_OPERATIONS: i64 = 50_000;
@@ -42,9 +44,20 @@ pub struct Builder<'a> {
     steps: Vec<Step>,
     /// For every step how a GPU runs it, if it can.
     launches: Vec<Option<Launch>>,
+    /// The parts that regions play in attentions, by result.
+    attentions: BTreeMap<ValueId, Part>,
+    /// The regions of attentions that are there already: how they lie in memory, and their steps.
+    attention_parts: BTreeMap<ValueId, AttentionPart>,
     /// For every step the arguments that its result may overwrite: each element is read only where the same
     /// element of the result goes.
     overwritable: Vec<Vec<usize>>,
+}
+
+/// A region of an attention, before its operands are packed.
+struct AttentionPart {
+    nest: Nest,
+    homes: Vec<Home>,
+    steps: Range<usize>,
 }
 
 impl<'a> Builder<'a> {
@@ -77,6 +90,8 @@ impl<'a> Builder<'a> {
             }
         }
         let places = place(module, roles, &halos, options.gpu.is_some());
+        let cascades = options.gpu.is_some() && !options.observe;
+        let attentions = if cascades { attention::find(module, roles, regions) } else { BTreeMap::new() };
         let mut builder = Builder {
             module,
             target,
@@ -89,6 +104,8 @@ impl<'a> Builder<'a> {
             packed: BTreeMap::new(),
             steps: Vec::new(),
             launches: Vec::new(),
+            attentions,
+            attention_parts: BTreeMap::new(),
             overwritable: Vec::new(),
         };
         for (result, operand, halo) in copies {
@@ -146,6 +163,9 @@ impl<'a> Builder<'a> {
         }
         let to = self.home(region.result);
         let body = if self.options.gpu.is_some() { widen(&region.body) } else { region.body.clone() };
+        let first_step = self.steps.len();
+        let part = self.attentions.get(&region.result).copied();
+        let unpacked = part.map(|_| (Nest::unmerged(&body, &homes, &to), homes.clone()));
         let mut nest = Nest::new(&body, &homes, &to);
         let column = (0..nest.extents.len()).rev().find(|i| nest.result.coefficient(Var::Index(*i)).is(1));
         let packables = column.map_or(Vec::new(), |column| packable(&nest, column));
@@ -183,8 +203,63 @@ impl<'a> Builder<'a> {
         let result =
             dense.then(|| Port { name: name_of(self.module, region.result), ty: ty.clone(), buffer: to.buffer });
         let origin = graph.node(region.result).origin.clone();
-        self.kernel(nest, homes, to, origin, result);
+        self.kernel(nest, homes, to.clone(), origin, result);
+        if let (Some(part), Some((nest, homes))) = (part, unpacked) {
+            let steps = first_step..self.steps.len();
+            self.attention(region, part, AttentionPart { nest, homes, steps }, &to);
+        }
         Ok(())
+    }
+
+    /// Notes a part of an attention; with the last of them, its three regions become one launch on the GPU.
+    fn attention(&mut self, region: &Region, part: Part, own: AttentionPart, to: &Home) {
+        let Part::Sum { scores, weights } = part else {
+            self.attention_parts.insert(region.result, own);
+            return;
+        };
+        let weights_operand = region.operands.iter().position(|operand| *operand == weights);
+        let (Some(scores), Some(weights)) =
+            (self.attention_parts.remove(&scores), self.attention_parts.remove(&weights))
+        else {
+            return;
+        };
+        let Some(weights_operand) = weights_operand else { return };
+        // The operands of the sum come behind those of the scores; the weights are none any more.
+        let mut sum = own.nest;
+        let homes: Vec<Home> = scores.homes.iter().chain(&own.homes).cloned().collect();
+        let dtypes: Vec<DType> = scores.nest.operands.iter().chain(&sum.operands).copied().collect();
+        sum.reads.retain(|_, (operand, _)| *operand != weights_operand);
+        for (operand, _) in sum.reads.values_mut() {
+            *operand += scores.homes.len();
+        }
+        let Some(attention) = Attention::new(scores.nest, sum, weights_operand) else { return };
+        let Some(launch) = self.attention_shader(attention, &homes, &dtypes, to) else { return };
+        let steps = scores.steps.chain(weights.steps).chain(own.steps);
+        let last = self.steps.len() - 1;
+        for step in steps.filter(|step| *step != last) {
+            self.launches[step] = Some(Launch::part_of(last));
+        }
+        self.launches[last] = Some(launch);
+    }
+
+    fn attention_shader(
+        &mut self,
+        mut attention: Attention,
+        homes: &[Home],
+        dtypes: &[DType],
+        to: &Home,
+    ) -> Option<Launch> {
+        let result = attention.sum.body.dtype(attention.sum.body.value);
+        let nests = [&mut attention.scores, &mut attention.sum];
+        let reads = nests.into_iter().flat_map(|nest| nest.reads.values_mut()).collect();
+        let arguments = self.arguments(reads, homes, dtypes, to, result)?;
+        attention.sum.result = attention.sum.result.plus(&Affine::constant(to.start.clone()));
+        let tasks = attention_workgroups(&attention);
+        let signature = Signature { name: String::new(), operands: arguments.dtypes, result, tasks: tasks.clone() };
+        let mut dims = IndexSet::new();
+        let kernel = emit_attention(&attention, &signature, &mut dims);
+        let work = self.add_shader(kernel, "attention")?;
+        Some(Launch::new(work, arguments.args, dims, tasks))
     }
 
     /// The constant that `value` is a view of, if its elements lie as the constant's do.
@@ -244,7 +319,7 @@ impl<'a> Builder<'a> {
                 && signature.operands[*operand].bits() == result_dtype.bits()
         };
         let overwritable: Vec<usize> = (0..operands.len()).filter(same_element).collect();
-        let launch = self.shader(&nest, &operands, &to, &args, &overwritable);
+        let launch = self.shader(&nest, &operands, &to, &overwritable);
         self.launches.push(launch);
         self.overwritable.push(overwritable);
         let written = size_of(result_dtype, &Dim::product(&nest.extents));
@@ -259,64 +334,84 @@ impl<'a> Builder<'a> {
 
     /// How the GPU runs `nest`, if it is asked for and has room for the arguments. There, starts are part of the
     /// addresses, so that every argument begins with its buffer and is aligned, and a buffer is one argument.
-    fn shader(
-        &mut self,
-        nest: &Nest,
-        operands: &[Home],
-        to: &Home,
-        args: &[Arg],
-        overwritable: &[usize],
-    ) -> Option<Launch> {
-        let gpu = self.target.gpu.as_ref().filter(|_| self.options.gpu.is_some())?;
-        let bytes = |arg: &Arg| self.places.buffers[arg.buffer.0].bytes.as_const();
-        let fits = args.iter().all(|arg| bytes(arg).is_none_or(|bytes| bytes as u64 <= gpu.binding_bytes));
-        if !fits || !has_types(nest, gpu) {
-            return None;
-        }
-        let result = nest.body.dtype(nest.body.value);
-        let mut distinct: IndexSet<(BufferId, DType)> = IndexSet::new();
-        for (home, dtype) in operands.iter().zip(&nest.operands) {
-            if (home.buffer, *dtype) != (to.buffer, result) {
-                distinct.insert((home.buffer, *dtype));
-            }
-        }
-        // Behind the operands comes the result; who reads its buffer reads that.
-        let argument = |operand: usize| {
-            distinct.get_index_of(&(operands[operand].buffer, nest.operands[operand])).unwrap_or(distinct.len())
-        };
-        let overlaps = distinct.iter().enumerate().any(|(position, (buffer, _))| {
-            *buffer == to.buffer || distinct.iter().skip(position + 1).any(|(other, _)| other == buffer)
-        });
-        if distinct.len() + 1 > gpu.storage_buffers as usize || overlaps && !gpu.aliasing {
-            return None;
-        }
+    fn shader(&mut self, nest: &Nest, operands: &[Home], to: &Home, overwritable: &[usize]) -> Option<Launch> {
         let mut nest = nest.clone();
-        for (operand, address) in nest.reads.values_mut() {
-            address.shift(&operands[*operand].start);
-            *operand = argument(*operand);
-        }
-        nest.operands = distinct.iter().map(|(_, dtype)| *dtype).collect();
+        let result = nest.body.dtype(nest.body.value);
+        let reads = nest.reads.values_mut().collect();
+        let arguments = self.arguments(reads, operands, &nest.operands, to, result)?;
+        nest.operands = arguments.dtypes;
         nest.result = nest.result.plus(&Affine::constant(to.start.clone()));
+        let gpu = self.target.gpu.as_ref()?;
         let schedule = choose_for_gpu(&nest, gpu);
         let tasks = workgroups(&nest, &schedule);
         let signature =
             Signature { name: String::new(), operands: nest.operands.clone(), result, tasks: tasks.clone() };
         let mut dims = IndexSet::new();
-        let mut kernel = emit(&nest, &schedule, &signature, &mut dims);
+        let kernel = emit(&nest, &schedule, &signature, &mut dims);
+        let mut overwritable: Vec<usize> = overwritable.iter().map(|operand| arguments.of_operand[*operand]).collect();
+        overwritable.retain(|operand| gpu.aliasing && *operand + 1 < arguments.args.len());
+        let work = self.add_shader(kernel, stem(&nest))?;
+        Some(Launch { overwritable, ..Launch::new(work, arguments.args, dims, tasks) })
+    }
+
+    /// Adds `kernel`, or finds it.
+    fn add_shader(&mut self, mut kernel: Kernel, stem: &str) -> Option<Work> {
         // Few GPUs have these, and those are slow with them.
         if kernel.types.iter().any(|ty| ty.dtype == DType::F64) {
             return None;
         }
         let entry = self.shaders.entry(format!("{kernel:?}"));
         let id = ShaderId(entry.index());
-        kernel.name = format!("drupe_{}_{}", stem(&nest), id.0);
+        kernel.name = format!("drupe_{stem}_{}", id.0);
         entry.or_insert(kernel);
+        Some(Work::Shader(id))
+    }
+
+    /// The arguments of a shader, one a buffer, and `reads` as reads of them; `None` if the GPU has no room for them.
+    fn arguments(
+        &self,
+        reads: Vec<&mut (usize, Address)>,
+        homes: &[Home],
+        dtypes: &[DType],
+        to: &Home,
+        result: DType,
+    ) -> Option<Arguments> {
+        let gpu = self.target.gpu.as_ref().filter(|_| self.options.gpu.is_some())?;
+        let used: BTreeSet<usize> = reads.iter().map(|(operand, _)| *operand).collect();
+        let mut distinct: IndexSet<(BufferId, DType)> = IndexSet::new();
+        for operand in &used {
+            let key = (homes[*operand].buffer, dtypes[*operand]);
+            if key != (to.buffer, result) {
+                distinct.insert(key);
+            }
+        }
+        let fits = |buffer: BufferId| {
+            let bytes = self.places.buffers[buffer.0].bytes.as_const();
+            bytes.is_none_or(|bytes| bytes as u64 <= gpu.binding_bytes)
+        };
+        let overlaps = distinct.iter().enumerate().any(|(position, (buffer, _))| {
+            *buffer == to.buffer || distinct.iter().skip(position + 1).any(|(other, _)| other == buffer)
+        });
+        let all_fit = fits(to.buffer) && distinct.iter().all(|(buffer, _)| fits(*buffer));
+        let has_types = distinct.iter().map(|(_, dtype)| *dtype).chain([result]).all(|dtype| has_type(dtype, gpu));
+        if !all_fit || !has_types || distinct.len() + 1 > gpu.storage_buffers as usize || overlaps && !gpu.aliasing {
+            return None;
+        }
+        // Behind the operands comes the result; who reads its buffer reads that.
+        let argument =
+            |operand: usize| distinct.get_index_of(&(homes[operand].buffer, dtypes[operand])).unwrap_or(distinct.len());
+        for (operand, address) in reads {
+            address.shift(&homes[*operand].start);
+            *operand = argument(*operand);
+        }
         let arg = |buffer: BufferId, writes: bool| Arg { buffer, offset: Dim::from(0), writes };
         let mut args: Vec<Arg> = distinct.iter().map(|(buffer, _)| arg(*buffer, false)).collect();
         args.push(arg(to.buffer, true));
-        let mut overwritable: Vec<usize> = overwritable.iter().map(|operand| argument(*operand)).collect();
-        overwritable.retain(|operand| gpu.aliasing && *operand < distinct.len());
-        Some(Launch { work: Work::Shader(id), args, dims: dims.into_iter().collect(), tasks, overwritable })
+        Some(Arguments {
+            args,
+            of_operand: (0..homes.len()).map(argument).collect(),
+            dtypes: distinct.iter().map(|(_, dtype)| *dtype).collect(),
+        })
     }
 
     /// The step of an operator that the runtime implements.
@@ -405,8 +500,19 @@ impl<'a> Builder<'a> {
     /// The program, without the buffers that no step touches.
     pub fn finish(mut self) -> Program {
         if let (Some(placement), Some(gpu)) = (self.options.gpu, &self.target.gpu) {
-            let (steps, overwritable) = (&mut self.steps, &mut self.overwritable);
-            place_steps(steps, overwritable, &self.launches, &self.places.buffers, placement, self.target, gpu);
+            let gone = place_steps(
+                &mut self.steps,
+                &mut self.overwritable,
+                &self.launches,
+                &self.places.buffers,
+                placement,
+                self.target,
+                gpu,
+            );
+            let mut at = gone.iter();
+            self.steps.retain(|_| !at.next().expect("one for each step"));
+            let mut at = gone.iter();
+            self.overwritable.retain(|_| !at.next().expect("one for each step"));
         }
         self.reuse_operands();
         let graph = &self.module.graph;
@@ -466,14 +572,23 @@ fn stem(nest: &Nest) -> &'static str {
     }
 }
 
-/// Whether the GPU can load and store the elements of `nest`.
-fn has_types(nest: &Nest, gpu: &Gpu) -> bool {
-    let result = nest.body.dtype(nest.body.value);
-    nest.operands.iter().chain([&result]).all(|dtype| match dtype {
+/// What a shader is given.
+struct Arguments {
+    /// Its buffers, the result last.
+    args: Vec<Arg>,
+    /// The element types of those before the result.
+    dtypes: Vec<DType>,
+    /// By operand its position in `args`.
+    of_operand: Vec<usize>,
+}
+
+/// Whether the GPU can load and store elements of type `dtype`.
+fn has_type(dtype: DType, gpu: &Gpu) -> bool {
+    match dtype {
         DType::F64 => false,
         DType::I64 => gpu.has("int64"),
         _ => true,
-    })
+    }
 }
 
 /// Arithmetic operations: two for each step of a fold, one for each element.

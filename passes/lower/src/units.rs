@@ -9,13 +9,16 @@ use crate::{Arg, Buffer, BufferId, Place, Placement, Program, Step, Unit, Work};
 use cut::Network;
 use drupe_ir::{Dim, Origin};
 use drupe_target::{Gpu, Target};
+use indexmap::IndexSet;
 use std::collections::BTreeMap;
 
 /// Another way to run a step.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// What runs.
-    pub work: Work,
+    /// What runs; nothing for a part of another step.
+    pub work: Option<Work>,
+    /// The step whose launch does this one's work too.
+    pub part_of: Option<usize>,
     /// The buffers it is given.
     pub args: Vec<Arg>,
     /// The numbers it is given.
@@ -24,6 +27,26 @@ pub struct Launch {
     pub tasks: Dim,
     /// The arguments that the result may overwrite.
     pub overwritable: Vec<usize>,
+}
+
+impl Launch {
+    /// One that overwrites no argument.
+    pub fn new(work: Work, args: Vec<Arg>, dims: IndexSet<Dim>, tasks: Dim) -> Launch {
+        let dims = dims.into_iter().collect();
+        Launch { work: Some(work), part_of: None, args, dims, tasks, overwritable: Vec::new() }
+    }
+
+    /// The launch of step `step` does it.
+    pub fn part_of(step: usize) -> Launch {
+        Launch {
+            work: None,
+            part_of: Some(step),
+            args: Vec::new(),
+            dims: Vec::new(),
+            tasks: Dim::from(0),
+            overwritable: Vec::new(),
+        }
+    }
 }
 
 /// What a symbol counts as where time is estimated.
@@ -35,7 +58,8 @@ const NEVER: f64 = 1e12;
 /// The share of the peak that a step is expected to reach.
 const EFFICIENCY: f64 = 0.5;
 
-/// Gives each step that is better off on the GPU its launch there, and what that may overwrite.
+/// Gives each step that is better off on the GPU its launch there, and what that may overwrite. Gives for each whether
+/// it is gone, being a part of another.
 pub fn place_steps(
     steps: &mut [Step],
     overwritable: &mut [Vec<usize>],
@@ -44,7 +68,7 @@ pub fn place_steps(
     placement: Placement,
     target: &Target,
     gpu: &Gpu,
-) {
+) -> Vec<bool> {
     let on_gpu: Vec<bool> = match placement {
         Placement::Gpu => launches.iter().map(Option::is_some).collect(),
         Placement::Fastest => fastest(steps, launches, buffers, target, gpu),
@@ -52,10 +76,20 @@ pub fn place_steps(
     for (number, (step, launch)) in steps.iter_mut().zip(launches).enumerate() {
         if let Some(launch) = launch.as_ref().filter(|_| on_gpu[number]) {
             let launch = launch.clone();
-            (step.work, step.args, step.dims, step.tasks) = (launch.work, launch.args, launch.dims, launch.tasks);
-            overwritable[number] = launch.overwritable;
+            if let Some(work) = launch.work {
+                (step.work, step.args, step.dims, step.tasks) = (work, launch.args, launch.dims, launch.tasks);
+                overwritable[number] = launch.overwritable;
+            }
         }
     }
+    let whole = |number: usize| launches[number].as_ref().filter(|_| on_gpu[number]).and_then(|launch| launch.part_of);
+    for number in 0..steps.len() {
+        if let Some(whole) = whole(number) {
+            let Step { flops, .. } = steps[number].clone();
+            steps[whole].flops = &steps[whole].flops + &flops;
+        }
+    }
+    (0..steps.len()).map(|number| whole(number).is_some()).collect()
 }
 
 /// For every step whether it runs on the GPU, so that the sum of all times is least.
@@ -70,7 +104,14 @@ fn fastest(steps: &[Step], launches: &[Option<Launch>], buffers: &[Buffer], targ
             compute.max(memory) / EFFICIENCY * 1e6
         };
         let on_cpu = time(target.peak_flops(), target.bandwidth_gb_s);
-        let on_gpu = time(gpu.gflops * 1e9, gpu.bandwidth_gb_s) + gpu.dispatch_us;
+        let on_gpu = match launch.as_ref().and_then(|launch| launch.part_of) {
+            // What lies between the parts is written by none of them.
+            Some(whole) => {
+                network.edge_both(node, whole, NEVER);
+                number(&step.flops) / (gpu.gflops * 1e9) / EFFICIENCY * 1e6
+            }
+            None => time(gpu.gflops * 1e9, gpu.bandwidth_gb_s) + gpu.dispatch_us,
+        };
         // On the source's side it runs on the GPU: the edge to the sink is cut, which costs its time there.
         network.edge(source, node, on_cpu);
         network.edge(node, sink, if launch.is_some() { on_gpu } else { NEVER });

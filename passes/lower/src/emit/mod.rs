@@ -11,12 +11,15 @@
 //! Within a tile every scalar operation is made once for each row or vector it depends on, and every address read
 //! once: that is what turns `a[m, k] * b[k, n]` into broadcasts of a and vectors of b.
 
+mod attention;
 mod folds;
 mod integers;
 mod rows;
 mod scalars;
 mod staged;
 mod tiles;
+
+pub use attention::{attention_workgroups, emit_attention};
 
 use crate::affine::{Affine, Var};
 use crate::nest::Nest;
@@ -96,7 +99,13 @@ fn digits(nest: &Nest, schedule: &Schedule) -> Vec<Digit> {
     if let Some(column) = schedule.column {
         digits.insert(at, (column, chunks, schedule.chunk.unwrap_or(1)));
     }
-    digits.retain(|(variable, extent, _)| !extent.is(1) && !schedule.within.contains(variable));
+    digits.retain(|(variable, ..)| !schedule.within.contains(variable));
+    item_digits(digits)
+}
+
+/// The digits that count more than one.
+fn item_digits(mut digits: Vec<Digit>) -> Vec<Digit> {
+    digits.retain(|(_, extent, _)| !extent.is(1));
     digits
 }
 
@@ -113,35 +122,48 @@ pub fn workgroups(nest: &Nest, schedule: &Schedule) -> Dim {
 
 /// The kernel of `nest` as `schedule` says. The dimensions it needs are added to `dims`.
 pub fn emit(nest: &Nest, schedule: &Schedule, signature: &Signature, dims: &mut IndexSet<Dim>) -> Kernel {
-    let mut b = KernelBuilder::new(&signature.name);
-    for (number, dtype) in signature.operands.iter().enumerate() {
-        b.buffer(&format!("in{number}"), *dtype, Access::Read);
-    }
-    let reads_result = nest.reads.values().any(|(operand, _)| *operand == signature.operands.len());
-    b.buffer("out", signature.result, if reads_result { Access::ReadWrite } else { Access::Write });
-    let row = schedule.row.map(Var::Index);
-    let column = schedule.column.map(Var::Index);
-    let depends = nest.body.nodes().map(|(id, _)| {
-        let vars = nest.dependencies(id);
-        let on = |var: Option<Var>| var.is_some_and(|var| vars.contains(&var));
-        [on(row), on(column), vars.iter().any(|var| matches!(var, Var::Reduce(_)))]
-    });
-    let depends = depends.collect();
-    let mut emitter = Emitter {
-        nest,
-        schedule,
-        b,
-        dims,
-        depends,
-        bases: BTreeMap::new(),
-        vector: column,
-        frames: vec![Frame::default()],
-        folds: BTreeMap::new(),
-        signature,
-        split: None,
-    };
+    let mut emitter = Emitter::new(nest, schedule, signature, dims);
     emitter.items();
     emitter.b.finish()
+}
+
+/// By node of `nest`: does it depend on the row, the column, a reduction variable?
+fn dependencies(nest: &Nest, row: Option<usize>, column: Option<usize>) -> Vec<[bool; 3]> {
+    let depends = |id: ScalarId| {
+        let vars = nest.dependencies(id);
+        let on = |var: Option<usize>| var.is_some_and(|var| vars.contains(&Var::Index(var)));
+        [on(row), on(column), vars.iter().any(|var| matches!(var, Var::Reduce(_)))]
+    };
+    nest.body.nodes().map(|(id, _)| depends(id)).collect()
+}
+
+impl<'a> Emitter<'a> {
+    fn new(
+        nest: &'a Nest,
+        schedule: &'a Schedule,
+        signature: &'a Signature,
+        dims: &'a mut IndexSet<Dim>,
+    ) -> Emitter<'a> {
+        let mut b = KernelBuilder::new(&signature.name);
+        for (number, dtype) in signature.operands.iter().enumerate() {
+            b.buffer(&format!("in{number}"), *dtype, Access::Read);
+        }
+        let reads_result = nest.reads.values().any(|(operand, _)| *operand == signature.operands.len());
+        b.buffer("out", signature.result, if reads_result { Access::ReadWrite } else { Access::Write });
+        Emitter {
+            nest,
+            schedule,
+            b,
+            dims,
+            depends: dependencies(nest, schedule.row, schedule.column),
+            bases: BTreeMap::new(),
+            vector: schedule.column.map(Var::Index),
+            frames: vec![Frame::default()],
+            folds: BTreeMap::new(),
+            signature,
+            split: None,
+        }
+    }
 }
 
 impl Emitter<'_> {

@@ -354,7 +354,7 @@ impl Emitter<'_> {
     }
 
     /// `body`, where `condition` holds.
-    fn when(&mut self, condition: Option<Value>, body: impl FnOnce(&mut Self)) {
+    pub(super) fn when(&mut self, condition: Option<Value>, body: impl FnOnce(&mut Self)) {
         let Some(condition) = condition else {
             self.frames.push(Frame::default());
             body(self);

@@ -1,0 +1,155 @@
+//! Attention: scores, softmax and weighted sum as one kernel that keeps the scores in shared memory.
+//!
+//! Three regions, each the only reader of the one before: a contraction that gives the scores (its epilogue scales and
+//! masks them), a softmax along the keys, and a contraction of the weights over the keys. For a GPU they become one
+//! step; the CPU keeps the three.
+
+use crate::affine::Var;
+use crate::fuse::{Region, Role};
+use crate::nest::{Address, Nest};
+use drupe_ir::{BinaryOp, FoldOp, Module, Op, Scalar, ScalarId, ValueId};
+use std::collections::BTreeMap;
+
+/// What a region is to an attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It computes the scores of the attention whose result is given.
+    Scores(ValueId),
+    /// It computes their softmax.
+    Weights(ValueId),
+    /// It computes the result.
+    Sum {
+        /// The scores.
+        scores: ValueId,
+        /// The softmax.
+        weights: ValueId,
+    },
+}
+
+/// The parts that `regions` play: by result.
+pub fn find(module: &Module, roles: &[Role], regions: &[Region]) -> BTreeMap<ValueId, Part> {
+    let graph = &module.graph;
+    let users = graph.users();
+    let by_result: BTreeMap<ValueId, &Region> = regions.iter().map(|region| (region.result, region)).collect();
+    let is_output = |value: ValueId| graph.outputs.values().any(|output| *output == value);
+    let readers = |value: ValueId| regions.iter().filter(|region| region.operands.contains(&value)).count();
+    // Computed by a region, and read by one other.
+    let only_once = |value: ValueId| {
+        let viewed = users[value.index()]
+            .iter()
+            .any(|user| roles[user.index()] != Role::Kernel && roles[user.index()] != Role::Inlined);
+        roles[value.index()] == Role::Kernel && readers(value) == 1 && !is_output(value) && !viewed
+    };
+    let mut parts = BTreeMap::new();
+    for region in regions {
+        let candidates = region.operands.iter().copied().filter(|operand| only_once(*operand));
+        for weights in candidates {
+            let Op::Softmax(softmax) = &graph.node(weights).op else { continue };
+            let softmax_region = by_result[&weights];
+            let [scores] = softmax_region.operands.as_slice() else { continue };
+            let last = softmax.axis as usize + 1 == graph.ty(weights).rank();
+            let plain = graph.node(weights).operands.first() == Some(scores);
+            let summed = by_result.get(scores).is_some_and(|region| is_sum_of_products(region));
+            if last && plain && summed && only_once(*scores) && is_sum_of_products(region) {
+                parts.insert(*scores, Part::Scores(region.result));
+                parts.insert(weights, Part::Weights(region.result));
+                parts.insert(region.result, Part::Sum { scores: *scores, weights });
+            }
+        }
+    }
+    parts
+}
+
+fn is_sum_of_products(region: &Region) -> bool {
+    let body = &region.body;
+    matches!(body.folds.as_slice(), [fold] if fold.op == FoldOp::Sum && fold.space.len() == 1
+        && matches!(body.node(fold.element), Scalar::Binary(BinaryOp::Mul, ..)))
+}
+
+/// An attention as nests whose loops are those of the values: none are merged.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    /// The scores. Its last variable is the key, the one before it the query.
+    pub scores: Nest,
+    /// The weighted sum; its reduction variable is the key. Its operands are behind those of the scores.
+    pub sum: Nest,
+    /// The factor of the scores that moves along the queries.
+    pub query_side: ScalarId,
+    /// The factor that moves along the keys.
+    pub key_side: ScalarId,
+    /// The factor of the sum that is not the weights.
+    pub value_side: ScalarId,
+    /// For every variable of the scores but the key the variable of the sum; none for an axis of extent 1.
+    pub variables: Vec<Option<usize>>,
+    /// The variable of the sum that is the query.
+    pub query: usize,
+    /// The variable of the sum whose values lie side by side.
+    pub column: usize,
+}
+
+/// Elements of a vector.
+const LANES: i64 = 4;
+
+/// The most columns of the result.
+const MOST_COLUMNS: i64 = 256;
+
+impl Attention {
+    /// The attention of two nests, where `weights` is the load of the weights in `sum`; `None` where they do not fit.
+    pub fn new(scores: Nest, sum: Nest, weights: usize) -> Option<Attention> {
+        let (a, b) = sum.factors(0)?;
+        let is_weights =
+            |side: ScalarId| matches!(sum.body.node(side), Scalar::Load { operand, .. } if *operand == weights);
+        let (weights_side, value_side) = if is_weights(a) { (a, b) } else { (b, a) };
+        let Scalar::Load { index, .. } = sum.body.node(weights_side) else { return None };
+        let (key, leading) = index.split_last()?;
+        if !is_weights(weights_side) || is_weights(value_side) || *sum.body.node(*key) != Scalar::Reduce(0) {
+            return None;
+        }
+        let variable = |(axis, id): (usize, &ScalarId)| match sum.body.node(*id) {
+            Scalar::Index(variable) => Some(Some(*variable)),
+            Scalar::Int(_, 0) if scores.extents[axis].is(1) => Some(None),
+            _ => None,
+        };
+        let variables: Vec<Option<usize>> = leading.iter().enumerate().map(variable).collect::<Option<_>>()?;
+        let counted: Vec<usize> = variables.iter().flatten().copied().collect();
+        let distinct = (1..counted.len()).all(|at| !counted[..at].contains(&counted[at]));
+        let query = (*variables.last()?)?;
+        let rank = scores.extents.len();
+        let (query_var, key_var) = (Var::Index(rank.checked_sub(2)?), Var::Index(rank - 1));
+        let (c, d) = scores.factors(0)?;
+        let moves = |side: ScalarId, var: Var| scores.dependencies(side).contains(&var);
+        let (query_side, key_side) = if moves(c, query_var) { (c, d) } else { (d, c) };
+        let depth = scores.body.folds[0].space[0].as_const()?;
+        let apart = !moves(query_side, key_var) && moves(key_side, key_var) && !moves(key_side, query_var);
+        let contiguous = [query_side, key_side]
+            .iter()
+            .all(|side| scores.is_vectorisable(*side, Var::Reduce(0), false) && is_load(&scores, *side));
+        let column = (0..sum.extents.len()).rev().find(|i| sum.result.coefficient(Var::Index(*i)).is(1))?;
+        let columns = sum.extents[column].as_const()?;
+        let column_var = Var::Index(column);
+        let values = sum.dependencies(value_side);
+        let fits = is_load(&sum, value_side)
+            && sum.is_vectorisable(value_side, column_var, false)
+            && sum.is_vectorisable(sum.body.value, column_var, true)
+            && values.contains(&column_var)
+            && !values.contains(&Var::Index(query));
+        let float = scores.body.dtype(scores.body.value).is_float();
+        let covers = (0..sum.extents.len())
+            .all(|i| sum.extents[i].is(1) || (i == column) != counted.contains(&i));
+        let sizes = depth % LANES == 0 && columns % LANES == 0 && columns <= MOST_COLUMNS && depth <= MOST_COLUMNS;
+        (distinct && apart && contiguous && fits && float && covers && sizes).then_some(Attention {
+            query_side,
+            key_side,
+            value_side,
+            variables,
+            query,
+            column,
+            scores,
+            sum,
+        })
+    }
+}
+
+fn is_load(nest: &Nest, side: ScalarId) -> bool {
+    matches!(nest.reads.get(&side), Some((_, Address::Strided { computed, .. })) if computed.is_empty())
+}

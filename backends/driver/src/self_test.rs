@@ -31,7 +31,7 @@ const MOST_BYTES: u64 = 32 << 20;
 const EXTENTS: [(u64, u64); 5] = [(15, 1 << 20), (0, MOST_BYTES), (8, MOST_BYTES), (64, MOST_BYTES), (512, MOST_BYTES)];
 
 /// Most instructions of one run, counted for every invocation: some tenths of a second.
-const MOST_WORK: u64 = 2_000_000;
+const MOST_WORK: u64 = 3_000_000;
 
 /// Most elements that a test looks at.
 const MOST_VALUES: usize = 64;
@@ -136,12 +136,17 @@ fn call(program: &Program, step: &Step, shader: usize, kernel: &Kernel) -> Optio
 /// the pattern's are none), or no element tells anything.
 fn test(kernel: &Kernel, call: &Call, family: &str) -> Option<SelfTest> {
     let dtypes = kernel.buffers.iter().map(|buffer| port_dtype(buffer.dtype)).collect::<Option<Vec<DType>>>()?;
-    let run = |start: Start| {
+    let run = &|start: Start| {
         let mut buffers = start.buffers(kernel, &dtypes, &call.sizes);
         let dims: Vec<i64> = call.dims.iter().map(|dim| i64::from(*dim)).collect();
         kernel.interpret(&mut buffers, &dims, 0..1).ok().map(|()| buffers)
     };
-    let runs = [run(Start::Pattern)?, run(Start::Nearby { sign: 1 })?, run(Start::Nearby { sign: -1 })?];
+    let [pattern, above, below] = std::thread::scope(|scope| {
+        let starts = [Start::Pattern, Start::Nearby { sign: 1 }, Start::Nearby { sign: -1 }];
+        let runs = starts.map(|start| scope.spawn(move || run(start)));
+        runs.map(|run| run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let runs = [pattern?, above?, below?];
     let mut expected = Vec::new();
     let mut tolerance = 0.0_f32;
     for (argument, buffer) in kernel.buffers.iter().enumerate() {

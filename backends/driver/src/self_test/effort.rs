@@ -47,7 +47,8 @@ impl Numbers<'_> {
                 return (self.block(&inner.body)? + 1).checked_mul(trips)?.checked_add(1);
             }
             Inst::If { then, otherwise, .. } => {
-                return self.block(then)?.checked_add(self.block(otherwise)?)?.checked_add(1);
+                // Each invocation goes one way.
+                return self.block(then)?.max(self.block(otherwise)?).checked_add(1);
             }
             Inst::Float { .. }
             | Inst::Iota { .. }

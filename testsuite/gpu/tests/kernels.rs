@@ -13,7 +13,8 @@ use std::process::Command;
 fn shaders() -> Vec<Shader> {
     let cases = [1, 4].into_iter().flat_map(|lanes| [instructions(lanes), functions(lanes)].concat());
     let random = (0..60).map(random);
-    let kernels = cases.chain(random).map(|case| case.kernel).chain([DType::F32, DType::F16, DType::I32].map(sum));
+    let special = [DType::F32, DType::F16, DType::I32].map(sum).into_iter().chain([extremes()]);
+    let kernels = cases.chain(random).map(|case| case.kernel).chain(special);
     let made = kernels
         .flat_map(|kernel| [false, true].map(|subgroups| emit(&kernel, &Options { subgroups, ..Options::default() })));
     // Kernels with 64 bits are none of a browser's; whatever else has no shader is a test of drupe-gpu.
@@ -30,6 +31,17 @@ fn sum(dtype: DType) -> Kernel {
     let value = b.load(Place::Buffer(x), invocation, Type::scalar(dtype));
     let sum = b.across(FoldOp::Sum, value);
     b.store(Place::Buffer(y), task, sum);
+    b.finish()
+}
+
+/// `y` is the least and the largest number, whose shortest decimals are beyond them.
+fn extremes() -> Kernel {
+    let mut b = KernelBuilder::new("extremes");
+    let y = b.buffer("y", DType::F32, Access::Write);
+    for (at, value) in [f32::MIN, f32::MAX].into_iter().enumerate() {
+        let (at, value) = (b.int(at as i64), b.number(Type::scalar(DType::F32), value.into()));
+        b.store(Place::Buffer(y), at, value);
+    }
     b.finish()
 }
 

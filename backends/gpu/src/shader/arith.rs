@@ -23,6 +23,11 @@ impl Translator<'_> {
             _ => (Scalar::F32, Literal::F32(single), single.is_finite()),
         };
         let one = match finite {
+            // naga's decimal, 3.4028235e38, is the nearest to this f32 and to no other, but larger: browsers refuse it.
+            true if matches!(literal, Literal::F32(value) if value.abs() == f32::MAX) => {
+                let bits = self.code.u32(single.to_bits());
+                self.code.bits(bits, ScalarKind::Float)
+            }
             true => self.code.literal(literal),
             false => self.not_finite(scalar, value),
         };

@@ -1,6 +1,6 @@
 //! How to compile.
 
-use drupe_ir::{Diagnostic, Dim};
+use drupe_ir::{DType, Diagnostic, Dim};
 use drupe_lower::Placement;
 use drupe_target::Target;
 use std::fmt;
@@ -56,6 +56,9 @@ pub struct CompileOptions {
     pub observe: bool,
     /// Add a plan for the target's GPU, with steps placed on it so.
     pub gpu: Option<Placement>,
+    /// The type in which the GPU's plan stores what the model has in f32; none for f16 where the target says that its
+    /// GPU has that, else f32.
+    pub gpu_floats: Option<DType>,
     /// Who is told about the stages.
     pub watch: Watch,
 }
@@ -70,6 +73,7 @@ impl Default for CompileOptions {
             rewrite: true,
             observe: false,
             gpu: None,
+            gpu_floats: None,
             watch: Watch::default(),
         }
     }

@@ -4,7 +4,7 @@ pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
 use crate::{CompileOptions, WebModel, emit, plan, self_test, web};
 use drupe_format::plan::Code;
-use drupe_ir::{Diagnostic, Module};
+use drupe_ir::{DType, Diagnostic, Module};
 use drupe_lower::{Placement, Program};
 use drupe_target::{Arch, Target};
 use std::path::Path;
@@ -47,9 +47,19 @@ pub fn lower_for_all(module: &Module, options: &CompileOptions) -> Result<Vec<Pr
                 .help("compile for its CPU, or describe a GPU in a section [gpu] of a target file"));
         }
         let how = drupe_lower::Options { observe: options.observe, gpu: Some(placement) };
-        programs.push(options.watch.stage("lower for the GPU", || drupe_lower::lower(module, &target, &how))?);
+        programs.push(options.watch.stage("lower for the GPU", || {
+            let halved = gpu_floats(options, &target).map(|_| drupe_quantize::halve_floats(module)).transpose()?;
+            drupe_lower::lower(halved.as_ref().unwrap_or(module), &target, &how)
+        })?);
     }
     Ok(programs)
+}
+
+/// f16, if that is what the GPU's plan stores floats as.
+fn gpu_floats(options: &CompileOptions, target: &Target) -> Option<DType> {
+    let has = target.gpu.as_ref().is_some_and(|gpu| gpu.has("f16"));
+    let wanted = options.gpu_floats.unwrap_or(if has { DType::F16 } else { DType::F32 });
+    (wanted == DType::F16).then_some(wanted)
 }
 
 /// The program for a browser, which has a GPU only. Inputs of i64 become inputs of i32.

@@ -59,20 +59,21 @@ pub fn check(model: &str, engine: &Engine, batch: bool) -> Outcome {
 
 fn check_reference(model: &str, reference: &Reference, engine: &Engine, batch: bool, outcome: &mut Outcome) {
     let mut structures = Vec::new();
+    let tolerance = engine.tolerance();
     let mut load = |shapes: Shapes, threads: usize| {
         let loaded = engine.load(&reference.model, shapes, threads).map_err(|error| error.to_string())?;
         structures.extend(loaded.rewritten.as_ref().map(|module| structure::check(model, module)));
         Ok(loaded)
     };
-    outcome.fixed = Some(caught(|| agreement(&mut load(reference.sample.shapes(), 1)?, &reference.sample)));
+    outcome.fixed = Some(caught(|| agreement(&mut load(reference.sample.shapes(), 1)?, &reference.sample, tolerance)));
     match &reference.symbolic {
         None => outcome.symbolic = Some(Ok("no batch".into())),
         // With another number of threads, which must make no difference.
         Some(symbolic) => match caught(|| load(symbolic.shapes.clone(), 2)) {
             Err(why) => outcome.symbolic = Some(Err(why)),
             Ok(mut loaded) => {
-                outcome.symbolic = Some(caught(|| agreement(&mut loaded, &reference.sample)));
-                outcome.batch = batch.then(|| caught(|| agreement(&mut loaded, &symbolic.batch)));
+                outcome.symbolic = Some(caught(|| agreement(&mut loaded, &reference.sample, tolerance)));
+                outcome.batch = batch.then(|| caught(|| agreement(&mut loaded, &symbolic.batch, tolerance)));
             }
         },
     }
@@ -88,7 +89,7 @@ fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 }
 
 /// How far the outputs for the example's inputs are from its outputs, relative to their ranges.
-fn agreement(loaded: &mut Loaded, example: &Example) -> Verdict {
+fn agreement(loaded: &mut Loaded, example: &Example, tolerance: Tolerance) -> Verdict {
     let found = loaded.run(&example.inputs).map_err(|error| error.to_string())?;
     let (mut worst, mut wrong) = (0f64, Vec::new());
     for (name, expected) in &example.outputs {
@@ -98,7 +99,7 @@ fn agreement(loaded: &mut Loaded, example: &Example) -> Verdict {
         };
         let report = compare(expected, found);
         worst = worst.max(report.max_rel_to_range);
-        if !report.is_within(Tolerance::OtherEngine) {
+        if !report.is_within(tolerance) {
             wrong.push(format!("output {name:?}: {report}"));
         }
     }

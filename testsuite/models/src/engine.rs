@@ -3,7 +3,8 @@
 use crate::emulation::Emulator;
 use crate::{Shapes, Tensors};
 use drupe::{Backend, CompileOptions, Placement, stages};
-use drupe_ir::{Diagnostic, Module};
+use drupe_eval::Tolerance;
+use drupe_ir::{DType, Diagnostic, Module};
 use drupe_runtime::{LoadOptions, Options, Program, Session};
 use drupe_runtime_gpu::{Choice, GpuOptions, open_session};
 use drupe_target::Target;
@@ -29,6 +30,8 @@ pub enum Engine {
         backend: Backend,
         /// This machine.
         target: Target,
+        /// What f32 is stored as.
+        floats: DType,
     },
     /// The compiler for 64-bit Arm, and an emulator.
     Emulated {
@@ -59,14 +62,18 @@ impl Loaded {
 
 impl Engine {
     /// The engines' names: the backends' own are for this machine, `aarch64` is the best one for 64-bit Arm.
-    pub const NAMES: &'static [&'static str] = &["eval", "llvm", "cranelift", "gpu", "aarch64", "aarch64-cranelift"];
+    pub const NAMES: &'static [&'static str] =
+        &["eval", "llvm", "cranelift", "gpu", "gpu-f16", "aarch64", "aarch64-cranelift"];
 
     /// The engine called `name`. `level` is one of its target's; if none is given, all that this machine has, or
     /// Arm's `neon`. `cpu` is the processor that is emulated; if none is given, one with just the level's features.
     pub fn find(name: &str, level: Option<&str>, cpu: Option<&str>) -> Result<Engine, Diagnostic> {
         match name {
             "eval" => Ok(Engine::Interpreter),
-            "gpu" => Ok(Engine::Gpu { backend: Backend::AVAILABLE[0], target: Target::host() }),
+            "gpu" | "gpu-f16" => {
+                let floats = if name == "gpu" { DType::F32 } else { DType::F16 };
+                Ok(Engine::Gpu { backend: Backend::AVAILABLE[0], target: Target::host(), floats })
+            }
             "aarch64" => Engine::emulated(Backend::AVAILABLE[0], level, cpu),
             "aarch64-cranelift" => Engine::emulated(Backend::Cranelift, level, cpu),
             "llvm" | "cranelift" => {
@@ -89,6 +96,16 @@ impl Engine {
         Ok(Engine::Emulated { backend, target: one_level(target, level)?, emulator: Emulator::new(cpu)? })
     }
 
+    /// How far it may be from ONNX Runtime.
+    pub fn tolerance(&self) -> Tolerance {
+        match self {
+            Engine::Gpu { floats: DType::F16, .. } => Tolerance::OtherEngineHalved,
+            Engine::Interpreter | Engine::Compiled { .. } | Engine::Gpu { .. } | Engine::Emulated { .. } => {
+                Tolerance::OtherEngine
+            }
+        }
+    }
+
     /// Makes the model at `path` ready to run, its inputs having `shapes`.
     pub fn load(&self, path: &Path, shapes: Shapes, threads: usize) -> Result<Loaded, Diagnostic> {
         let (backend, target) = match self {
@@ -97,11 +114,15 @@ impl Engine {
                 return Ok(Loaded { rewritten: None, run: Box::new(move |inputs| drupe_eval::eval(&module, inputs)) });
             }
             Engine::Compiled { backend, target }
-            | Engine::Gpu { backend, target }
+            | Engine::Gpu { backend, target, .. }
             | Engine::Emulated { backend, target, .. } => (*backend, target),
         };
-        let gpu = matches!(self, Engine::Gpu { .. }).then_some(Placement::Gpu);
-        let options = CompileOptions { backend, target: target.clone(), shapes, gpu, ..CompileOptions::default() };
+        let (gpu, gpu_floats) = match self {
+            Engine::Gpu { floats, .. } => (Some(Placement::Gpu), Some(*floats)),
+            Engine::Interpreter | Engine::Compiled { .. } | Engine::Emulated { .. } => (None, None),
+        };
+        let target = target.clone();
+        let options = CompileOptions { backend, target, shapes, gpu, gpu_floats, ..CompileOptions::default() };
         let module = stages::rewrite(&stages::import(path, &options)?, &options)?;
         let programs = stages::lower_for_all(&module, &options)?;
         let all: Vec<_> = programs.iter().collect();

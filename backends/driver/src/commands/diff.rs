@@ -64,7 +64,9 @@ struct Comparison<'a> {
 
 impl Diff {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
-        let options = CompileOptions { observe: !self.fused, ..self.compile.options(false)? };
+        let mut options = CompileOptions { observe: !self.fused, ..self.compile.options(false)? };
+        // Rounding is no departure, unless it was asked for.
+        options.gpu_floats.get_or_insert(DType::F32);
         let imported = import(&self.model, &options)?;
         let rewritten = stages::rewrite(&imported, &options)?;
         let programs = stages::lower_for_all(&rewritten, &options)?;

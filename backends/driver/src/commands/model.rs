@@ -2,7 +2,7 @@
 
 use crate::{console, files};
 use drupe::{Backend, CompileOptions, Placement};
-use drupe_ir::{Diagnostic, Dim, Module};
+use drupe_ir::{DType, Diagnostic, Dim, Module};
 use drupe_runtime::{LoadOptions, Program};
 use drupe_target::Target;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,20 @@ pub(crate) struct CompileArgs {
     /// Which steps of the GPU's plan run there
     #[arg(long, value_enum, default_value_t = Place::Fastest)]
     place: Place,
+    /// How the GPU's plan stores floats of 32 bits; f16 rounds each value once, where it is stored
+    #[arg(long, value_enum, default_value_t = Floats::Auto)]
+    pub float: Floats,
+}
+
+/// How a GPU's plan stores floats of 32 bits.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Floats {
+    /// In 16 bits where the target says that its GPU has them
+    Auto,
+    /// As they are
+    F32,
+    /// In 16 bits; sums and functions are computed in 32
+    F16,
 }
 
 /// What runs a model.
@@ -65,6 +79,11 @@ impl CompileArgs {
                 Place::Fastest => Placement::Fastest,
                 Place::Gpu => Placement::Gpu,
             }),
+            gpu_floats: match self.float {
+                Floats::Auto => None,
+                Floats::F32 => Some(DType::F32),
+                Floats::F16 => Some(DType::F16),
+            },
             watch: console::watch(timings),
         })
     }

@@ -98,3 +98,32 @@ fn arithmetic(op: BinaryOp, a: i64, b: i64) -> Option<i64> {
         | BinaryOp::Ge => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loops_and_branches_are_counted() {
+        let kernel = |body: &str| {
+            let text = format!("kernel @k(read x: f32, write y: f32) dims 1 task %0 workgroup 4 {{\n{body}}}\n");
+            drupe_kernel::parse(&text, "test").unwrap_or_else(|error| panic!("{error}"))
+        };
+        let looped = kernel(
+            "  %1: i64 = invocation\n  %2: i64 = dim 0\n  for %3 = %1 to %2 step 2 {\n    %4: f32 = load x[%3]\n    \
+             store y[%3], %4\n  }\n",
+        );
+        // Two before the loop, and with 5 as its end three times two and the next number, and the loop.
+        assert_eq!(instructions(&looped, &[5]), Some(4 * (2 + 3 * 3 + 1)));
+        assert_eq!(instructions(&looped, &[0]), Some(4 * 3));
+        let branches = kernel(
+            "  %1: bool = lt %0, %0\n  if %1 {\n    %2: f32 = load x[%0]\n    store y[%0], %2\n  } else {\n    \
+             %3: f32 = 0.0\n  }\n",
+        );
+        assert_eq!(instructions(&branches, &[0]), Some(4 * (1 + 2 + 1)));
+        let by_data = kernel(
+            "  %1: f32 = load x[%0]\n  %2: i64 = cast %1\n  for %3 = %0 to %2 step 1 {\n    store y[%3], %1\n  }\n",
+        );
+        assert_eq!(instructions(&by_data, &[0]), None);
+    }
+}

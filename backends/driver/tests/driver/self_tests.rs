@@ -97,3 +97,21 @@ fn a_fold_gives_what_the_pattern_says() {
     // Multiples of 1/64: exact in any order.
     assert_eq!((row, sum), (0, expected));
 }
+
+#[test]
+fn what_rounding_decides_is_not_expected() {
+    let mut b = Build::new("ties");
+    let x = b.input("x", &dims(&[1000]));
+    // Eight times x, without constants: those would have the pattern's contents.
+    let eight = (0..3).fold(x, |value, _| b.add(ops::Add {}, &[value, value]));
+    let whole = b.add(ops::Round {}, &[eight]);
+    let plan = gpu_plan(&b.finish(&[whole]));
+    let tests = tests(&plan);
+    let test = tests.values().next().expect("one shader");
+    assert_eq!(test.expected.len(), 64);
+    for value in &test.expected {
+        let (index, result) = found(value);
+        let eight = 8.0 * pattern(0, index);
+        assert!(result == eight.round() && eight.fract().abs() != 0.5, "{eight} becomes {result}");
+    }
+}

@@ -164,6 +164,17 @@ class WebTest(unittest.TestCase):
         result, _ = run_page(self.browser, self.model(), {"image": wrong})
         self.assertIn('"image" is f32[1, 3, 16, 16], the file f32[5]', result["error"]["message"])
 
+    def test_a_file_of_i64_fits_i32_or_is_refused(self):
+        def narrow(plan):
+            plan["inputs"][1].update(dtype="i32", bytes=40)
+
+        for value, fits in [(-1 << 31, True), (1 << 31, False)]:
+            file = os.path.join(self.folder, "wide.npy")
+            np.save(file, np.full(10, value))
+            result, _ = run_page(self.browser, self.model(narrow), {"image": 1, "keep": file})
+            self.assertEqual(result["ok"], fits, result)
+        self.assertIn('"keep" is i32[10], and the file has 2147483648', result["error"]["message"])
+
     def test_wrong_plans_are_errors(self):
         for change, code, parts in WRONG_PLANS:
             with self.subTest(code=code, parts=parts):

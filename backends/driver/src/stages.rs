@@ -7,6 +7,7 @@ use drupe_format::plan::Code;
 use drupe_ir::{DType, Diagnostic, Module};
 use drupe_lower::{Placement, Program};
 use drupe_target::{Arch, Target};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Reads the model at `path`: `.onnx`, or `.ir` for textual IR.
@@ -48,25 +49,29 @@ pub fn lower_for_all(module: &Module, options: &CompileOptions) -> Result<Vec<Pr
         }
         let how = drupe_lower::Options { observe: options.observe, gpu: Some(placement) };
         programs.push(options.watch.stage("lower for the GPU", || {
-            let halved = gpu_floats(options, &target).map(|_| drupe_quantize::halve_floats(module)).transpose()?;
-            drupe_lower::lower(halved.as_ref().unwrap_or(module), &target, &how)
+            drupe_lower::lower(&*with_gpu_floats(module, options)?, &target, &how)
         })?);
     }
     Ok(programs)
 }
 
-/// f16, if that is what the GPU's plan stores floats as.
-fn gpu_floats(options: &CompileOptions, target: &Target) -> Option<DType> {
-    let has = target.gpu.as_ref().is_some_and(|gpu| gpu.has("f16"));
-    let wanted = options.gpu_floats.unwrap_or(if has { DType::F16 } else { DType::F32 });
-    (wanted == DType::F16).then_some(wanted)
+/// `module` with its floats in the type in which the GPU's plan stores them.
+fn with_gpu_floats<'a>(module: &'a Module, options: &CompileOptions) -> Result<Cow<'a, Module>, Diagnostic> {
+    let has = options.target.gpu.as_ref().is_some_and(|gpu| gpu.has("f16"));
+    match options.gpu_floats.unwrap_or(if has { DType::F16 } else { DType::F32 }) {
+        DType::F16 => drupe_quantize::halve_floats(module).map(Cow::Owned),
+        _ => Ok(Cow::Borrowed(module)),
+    }
 }
 
 /// The program for a browser, which has a GPU only. Inputs of i64 become inputs of i32.
 pub fn lower_for_web(module: &Module, options: &CompileOptions) -> Result<Program, Diagnostic> {
     web::check_shapes(module)?;
     let how = drupe_lower::Options { observe: options.observe, gpu: Some(Placement::Gpu) };
-    options.watch.stage("lower", || drupe_lower::lower(&web::narrow_integers(module)?, &target(options), &how))
+    options.watch.stage("lower", || {
+        let module = web::narrow_integers(&*with_gpu_floats(module, options)?)?;
+        drupe_lower::lower(&module, &target(options), &how)
+    })
 }
 
 /// The folder for browsers of `program`, which is lowered for one.

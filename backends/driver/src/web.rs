@@ -12,6 +12,7 @@ use crate::shaders::ShaderCode;
 use drupe_format::plan::{Expr, ExprId, Place, Port, StepOp};
 use drupe_format::{Plan, plan::BufferId};
 use drupe_ir::{DType, Diagnostic, Module, Type};
+use drupe_kernel::Kernel;
 use drupe_lower::{Program, ShaderId, Step, Work};
 use drupe_target::{Os, Target};
 use serde_json::{Value, json};
@@ -215,8 +216,8 @@ impl Web<'_> {
     }
 }
 
-const WIDE: &str = "it computes with 64 bits, which WebGPU lacks";
-const CAST: &str = "cast to i32 or f32 in the model";
+const WIDE: &str = "it computes with integers of 64 bits, which WebGPU lacks";
+const CAST: &str = "cast to i32 in the model";
 const CUT: &str = "cut the model before this node, and compute the rest in the page";
 
 /// Why `step` has no shader.
@@ -231,7 +232,10 @@ fn only_on_the_cpu(program: &Program, step: &Step, target: &Target) -> Diagnosti
             format!("{:?} has {} bytes, and every WebGPU device only has ranges of {most}", buffer.name, buffer.bytes),
             "a target file with more `binding_bytes` gives a model for those devices that have more".into(),
         ),
-        (_, None) if wide(program, step) => (WIDE.into(), format!("{CAST}; or {CUT}")),
+        (_, None) if kernel_of(program, step, has_doubles) => {
+            ("it computes with floats of 64 bits, as powers do, which WebGPU lacks".into(), CUT.into())
+        }
+        (_, None) if kernel_of(program, step, has_wide_elements) => (WIDE.into(), format!("{CAST}; or {CUT}")),
         (_, None) => {
             let tensors = step.args.len();
             (format!("it works on {tensors} tensors at once, more than every WebGPU device can"), CUT.into())
@@ -247,14 +251,19 @@ fn too_wide(program: &Program, shader: usize) -> Diagnostic {
     user.map_or(error.clone(), |step| error.at(&step.origin)).help(format!("{CAST}; or {CUT}"))
 }
 
-/// Whether `step` is a kernel on elements of 64 bits.
-fn wide(program: &Program, step: &Step) -> bool {
+/// Whether `step` is a kernel of which `is_so` holds.
+fn kernel_of(program: &Program, step: &Step, is_so: impl Fn(&Kernel) -> bool) -> bool {
     let Work::Kernel(kernel) = &step.work else { return false };
-    let kernels = &program.kernels[kernel.0].levels;
-    kernels.iter().any(|kernel| {
-        let buffers = kernel.buffers.iter().any(|buffer| buffer.dtype.bits() == 64);
-        buffers || kernel.types.iter().any(|ty| ty.dtype == DType::F64)
-    })
+    program.kernels[kernel.0].levels.iter().any(is_so)
+}
+
+fn has_doubles(kernel: &Kernel) -> bool {
+    kernel.types.iter().any(|ty| ty.dtype == DType::F64)
+}
+
+/// Whether elements are of 64 bits; addresses are i64 in every kernel.
+fn has_wide_elements(kernel: &Kernel) -> bool {
+    kernel.buffers.iter().any(|buffer| buffer.dtype.bits() == 64)
 }
 
 fn internal(what: String) -> Diagnostic {

@@ -92,6 +92,17 @@ fn integers_of_64_bits_are_narrow() {
 }
 
 #[test]
+fn floats_may_be_halved() {
+    let halved = CompileOptions { gpu_floats: Some(DType::F16), ..options() };
+    let (whole, half) = (folder(&perceptron(Dim::from(3))), compile_for_web(&perceptron(Dim::from(3)), &halved));
+    let half = half.unwrap_or_else(|error| panic!("{error}"));
+    assert!(half.constants.len() < whole.constants.len());
+    let plan: Value = serde_json::from_str(&half.plan).expect("JSON");
+    assert_eq!(plan["features"], serde_json::json!(["shader-f16"]));
+    assert_eq!(plan["inputs"][0]["dtype"], "f32", "the page gives what it gave before");
+}
+
+#[test]
 fn what_a_browser_cannot_run_is_refused() {
     assert_eq!(
         refused(&perceptron(Dim::symbol("N"))),
@@ -114,9 +125,20 @@ fn what_a_browser_cannot_run_is_refused() {
     let y = b.module.add(ops::Mul {}.into(), &[x, x], &origin("Mul_0")).expect("a valid operator");
     assert_eq!(
         refused(&b.finish(&[y])),
-        "error[webgpu]: a step cannot run on the GPU: it computes with 64 bits, which WebGPU lacks\n  \
+        "error[webgpu]: a step cannot run on the GPU: it computes with integers of 64 bits, which WebGPU lacks\n  \
          --> model.onnx node \"Mul_0\"\n  \
-         help: cast to i32 or f32 in the model; or cut the model before this node, and compute the rest in the page"
+         help: cast to i32 in the model; or cut the model before this node, and compute the rest in the page"
+    );
+
+    let mut b = Build::new("powers");
+    let x = b.input("x", &dims(&[4]));
+    let y = b.module.add(ops::Pow {}.into(), &[x, x], &origin("Pow_0")).expect("a valid operator");
+    assert_eq!(
+        refused(&b.finish(&[y])),
+        "error[webgpu]: a step cannot run on the GPU: it computes with floats of 64 bits, as powers do, which WebGPU \
+         lacks\n  \
+         --> model.onnx node \"Pow_0\"\n  \
+         help: cut the model before this node, and compute the rest in the page"
     );
 
     let mut b = Build::new("nothing");

@@ -41,7 +41,7 @@ pub(crate) fn plan(
         plan.code = code.to_vec();
         plan.code.iter_mut().for_each(|code| code.entries = code.entries[kernels.clone()].to_vec());
         if let Some(gpu) = target.gpu.as_ref().filter(|_| number > 0) {
-            plan.shaders = shaders.iter().map(|shader| shader.row(&mut texts)).collect();
+            plan.shaders = shaders.iter().map(|shader| shader.row(&mut texts, target.os)).collect();
             plan.device = Some(crate::shaders::needs(program, shaders, target, gpu));
         }
         plans.push(plan);

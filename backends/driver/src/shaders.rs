@@ -4,14 +4,12 @@ use drupe_format::plan::{self, DeviceNeeds};
 use drupe_gpu::{Needs, Shader};
 use drupe_ir::Diagnostic;
 use drupe_lower::{Program, Work};
-use drupe_target::{Gpu, Target};
+use drupe_target::{Gpu, Os, Target};
 use std::collections::HashMap;
 
 /// One kernel as a GPU takes it, in ways that do the same.
 #[derive(Clone, Debug)]
 pub struct ShaderCode {
-    /// The kernel as text.
-    pub source: String,
     /// Best first; at least one.
     pub variants: Vec<Shader>,
     /// What it must compute on a device, where it is the one of its family to be tested.
@@ -35,7 +33,7 @@ pub(crate) fn emit(program: &Program, target: &Target) -> Result<Vec<ShaderCode>
             }
         }
         variants.push(plain);
-        Ok(ShaderCode { source: kernel.to_string(), variants, test: None })
+        Ok(ShaderCode { variants, test: None })
     };
     program.shaders.iter().map(code).collect()
 }
@@ -65,18 +63,25 @@ impl Texts {
 }
 
 impl ShaderCode {
-    /// The plan's row, with the texts added to `texts`.
-    pub(crate) fn row(&self, texts: &mut Texts) -> plan::Shader {
+    /// The plan's row, with the texts added to `texts`: in the language that GPUs take on `os`, and in WGSL for where
+    /// a driver cannot be given that.
+    pub(crate) fn row(&self, texts: &mut Texts, os: Os) -> plan::Shader {
         let first = &self.variants[0];
+        let (vulkan, metal) = match os {
+            Os::Linux | Os::Android | Os::Windows => (true, false),
+            Os::Ios | Os::Macos => (false, true),
+            Os::Browser => (false, false),
+        };
+        let words = |shader: &Shader| shader.spirv.iter().flat_map(|word| word.to_le_bytes()).collect();
         let variants = self.variants.iter().map(|shader| plan::ShaderVariant {
             features: features(shader.needs).into_iter().map(Into::into).collect(),
-            spirv: texts.add(shader.spirv.iter().flat_map(|word| word.to_le_bytes()).collect()),
-            msl: texts.add(shader.msl.clone().unwrap_or_default().into_bytes()),
+            spirv: texts.add(if vulkan { words(shader) } else { Vec::new() }),
+            msl: texts.add(shader.msl.clone().filter(|_| metal).unwrap_or_default().into_bytes()),
             wgsl: texts.add(shader.wgsl.clone().unwrap_or_default().into_bytes()),
         });
         plan::Shader {
             name: first.name.clone(),
-            source: Some(self.source.clone()),
+            source: None,
             workgroup: first.workgroup,
             writes: first.writes.clone(),
             dims: first.dims,

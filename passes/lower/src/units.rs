@@ -131,7 +131,10 @@ fn fastest(steps: &[Step], launches: &[Option<Launch>], buffers: &[Buffer], targ
             network.edge_both(from, node, copy(arg.buffer));
         }
         for arg in step.args.iter().filter(|arg| arg.writes) {
-            writer.insert(arg.buffer, node);
+            // What is written is a part, perhaps: the rest is where the other parts were written.
+            if let Some(before) = writer.insert(arg.buffer, node) {
+                network.edge_both(before, node, copy(arg.buffer));
+            }
         }
     }
     for (buffer, writer) in writer {

@@ -4,12 +4,15 @@ use drupe_ir::{DType, Diagnostic, Float, Module, Node, Op, TensorData, ValueId, 
 use half::f16;
 
 /// A module that computes what `module` does, with every value of type f32 that is no input and no output stored as
-/// f16. Numbers beyond f16's range become its largest. Operators that the runtime implements keep f32.
+/// f16. Numbers beyond f16's range become its largest. Operators that the runtime implements keep f32, and so does
+/// all that a logarithm comes from: f16 takes small numbers for 0, and a logarithm tells them apart.
 pub fn halve_floats(module: &Module) -> Result<Module, Diagnostic> {
+    let kept = before_logarithms(module);
     let mut new = Module { graph: Default::default(), constants: Default::default(), ..module.clone() };
     let mut renamed: Vec<ValueId> = Vec::with_capacity(module.graph.nodes.len());
-    for node in &module.graph.nodes {
-        let value = halved(module, &mut new, node, &renamed)?;
+    for (node, kept) in module.graph.nodes.iter().zip(kept) {
+        let value =
+            if kept { wide(module, &mut new, node, &renamed)? } else { halved(module, &mut new, node, &renamed)? };
         renamed.push(value);
     }
     for (name, value) in &module.graph.outputs {
@@ -20,9 +23,38 @@ pub fn halve_floats(module: &Module) -> Result<Module, Diagnostic> {
     Ok(new)
 }
 
+/// For every value whether a logarithm comes from it.
+fn before_logarithms(module: &Module) -> Vec<bool> {
+    let mut kept = vec![false; module.graph.nodes.len()];
+    for value in module.graph.values().rev() {
+        let node = module.graph.node(value);
+        if matches!(node.op, Op::Log(_)) || kept[value.index()] {
+            node.operands.iter().for_each(|operand| kept[operand.index()] = true);
+        }
+    }
+    kept
+}
+
+/// The node in the new module, with the types it had.
+fn wide(module: &Module, new: &mut Module, node: &Node, renamed: &[ValueId]) -> Result<ValueId, Diagnostic> {
+    match &node.op {
+        Op::Input(input) => return new.input(&input.name, node.ty.clone()),
+        Op::Const(constant) => return Ok(new.constant(&constant.name, module.constants[&constant.name].clone())),
+        _ => {}
+    }
+    let mut operands = Vec::new();
+    for operand in &node.operands {
+        operands.push(to(new, renamed[operand.index()], module.graph.ty(*operand).dtype, node)?);
+    }
+    new.add(node.op.clone(), &operands, &node.origin)
+}
+
 /// The node in the new module; its result is f16 where it was f32.
 fn halved(module: &Module, new: &mut Module, node: &Node, renamed: &[ValueId]) -> Result<ValueId, Diagnostic> {
-    let operands: Vec<ValueId> = node.operands.iter().map(|operand| renamed[operand.index()]).collect();
+    let mut operands = Vec::new();
+    for operand in &node.operands {
+        operands.push(to_storage(new, renamed[operand.index()], node)?);
+    }
     match &node.op {
         Op::Input(input) => {
             let value = new.input(&input.name, node.ty.clone())?;
@@ -48,13 +80,7 @@ fn halved(module: &Module, new: &mut Module, node: &Node, renamed: &[ValueId]) -
     let value = match stored {
         Some(value) => value,
         // Only f32 will do.
-        None => {
-            let mut wide = Vec::new();
-            for (operand, old) in operands.iter().zip(&node.operands) {
-                wide.push(to(new, *operand, module.graph.ty(*old).dtype, node)?);
-            }
-            new.add(node.op.clone(), &wide, &node.origin)?
-        }
+        None => wide(module, new, node, renamed)?,
     };
     to_storage(new, value, node)
 }

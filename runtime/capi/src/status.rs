@@ -47,7 +47,10 @@ impl From<Error> for Fault {
             | Error::NoSuchLevel { .. }
             | Error::MissingFeature { .. }
             | Error::MapCode { .. } => DrupeStatus::Load,
-            Error::OutOfMemory(_) | Error::MemoryLimit { .. } | Error::TooManyThreads { .. } => DrupeStatus::Memory,
+            Error::OutOfMemory(_)
+            | Error::MemoryLimit { .. }
+            | Error::TooManyThreads { .. }
+            | Error::Thread { .. } => DrupeStatus::Memory,
             Error::UnknownInput { .. }
             | Error::UnknownOutput { .. }
             | Error::Repeated { .. }
@@ -64,7 +67,8 @@ impl From<Error> for Fault {
             | Error::NoDevice { .. }
             | Error::CpuPlan
             | Error::DeviceBind { .. }
-            | Error::Device { .. } => DrupeStatus::Run,
+            | Error::Device { .. }
+            | Error::SessionEnded => DrupeStatus::Run,
         };
         Fault { status, message: error.to_string() }
     }

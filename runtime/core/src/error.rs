@@ -208,6 +208,15 @@ pub enum Error {
         /// What went wrong.
         source: DeviceError,
     },
+    /// The system starts no thread for a session.
+    #[error("cannot start a thread: {source}; end others, or run without one")]
+    Thread {
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A session on a thread of its own was dropped before the run was done, or a bug has ended the thread.
+    #[error("the session ended before the run was done; keep the session until its runs are")]
+    SessionEnded,
     /// A tensor is not what it was taken for.
     #[error(transparent)]
     Tensor(#[from] TensorError),

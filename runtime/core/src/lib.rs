@@ -34,6 +34,21 @@
 //! program with one of them; [`Session::with_device`] runs it with a [`Device`], which does the
 //! shader steps, as `drupe-runtime-gpu` makes one. Kernels and builtins run here as ever.
 //!
+//! ## Runs beside other work
+//! A run blocks. [`AsyncSession`] is a session on a thread of its own: `submit` returns a [`Run`] at once,
+//! which is a future for any executor, and has `wait` for code without one.
+//! ```no_run
+//! # use drupe_runtime::{AsyncSession, Options, Program, Session, Tensor};
+//! # let program = Program::open("mobilenetv2.drupe")?;
+//! let session = AsyncSession::new(Session::new(&program, Options::default())?)?;
+//! let image = Tensor::from_slice(&[1, 3, 224, 224], &vec![0.0_f32; 3 * 224 * 224])?;
+//! let run = session.submit(vec![("image".into(), image)]);
+//! // Other work; then `run.await`, or without an executor
+//! let outputs = run.wait()?;
+//! # Ok::<(), drupe_runtime::Error>(())
+//! ```
+//! Runs are done in the order submitted. Dropping a [`Run`] cancels it unless it has started.
+//!
 //! ## Trust
 //! An artifact is code, like a shared library: it is verified against damage and against
 //! contradictions (which give errors, never a crash), but its kernels do what they were compiled
@@ -46,6 +61,7 @@
 //! - Addresses a kernel gets lie inside live memory of the declared length.
 //! - A run with the shapes of the one before plans nothing and maps no memory.
 
+mod async_session;
 mod bind;
 mod builtins;
 mod code;
@@ -61,6 +77,7 @@ mod program;
 mod session;
 mod tensor;
 
+pub use async_session::{AsyncSession, Run};
 pub use device::{Device, DeviceError};
 pub use drupe_format::{DType, Verify};
 pub use error::{BuiltinFault, Error};

@@ -32,7 +32,7 @@
 //! - Arguments are bound at multiples of 256 bytes and as read_write; see `drupe_format::plan::Shader`.
 //!
 //! ## What is not here
-//! Sessions are `Send`, and a run blocks: for a run beside other work give the session to a thread. wgpu
+//! A run blocks: for one beside other work give the session to a [`drupe_runtime::AsyncSession`]. wgpu
 //! has no queues of low priority; [`GpuOptions::dispatches_per_submit`] lets others in between.
 
 mod cache;

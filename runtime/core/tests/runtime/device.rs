@@ -14,7 +14,7 @@ use crate::support::Maker;
 
 /// `y = 2 * (x + w + w)` over `n` floats: two additions, then a kernel, and as a device plan with
 /// the additions as shaders and the sum downloaded. With `exported` the sum is an output, too.
-fn model(exported: bool) -> Vec<u8> {
+pub(crate) fn model(exported: bool) -> Vec<u8> {
     let mut cpu = Maker::new("sums");
     let mut device = Maker::new("sums");
     for (make, on_device) in [(&mut cpu, false), (&mut device, true)] {

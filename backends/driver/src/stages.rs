@@ -48,9 +48,11 @@ pub fn lower_for_all(module: &Module, options: &CompileOptions) -> Result<Vec<Pr
                 .help("compile for its CPU, or describe a GPU in a section [gpu] of a target file"));
         }
         let how = drupe_lower::Options { observe: options.observe, gpu: Some(placement) };
-        programs.push(options.watch.stage("lower for the GPU", || {
-            drupe_lower::lower(&*with_gpu_floats(module, options)?, &target, &how)
-        })?);
+        programs.push(
+            options.watch.stage("lower for the GPU", || {
+                drupe_lower::lower(&*with_gpu_floats(module, options)?, &target, &how)
+            })?,
+        );
     }
     Ok(programs)
 }

@@ -87,7 +87,8 @@ pub(crate) fn family(kernel: &Kernel) -> String {
         ("int64", wide),
     ];
     let mut text = format!("{stem} {}", results.join(" and "));
-    features.iter().filter(|(_, used)| *used).for_each(|(name, _)| text += &format!(", {name}"));
+    let told = |name: &str| results.contains(&name);
+    features.iter().filter(|(name, used)| *used && !told(name)).for_each(|(name, _)| text += &format!(", {name}"));
     text + &format!(", workgroup {}", kernel.workgroup)
 }
 

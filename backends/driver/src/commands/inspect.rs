@@ -121,12 +121,19 @@ fn device(plan: &ArchivedPlan, needs: &ArchivedDeviceNeeds) -> String {
     let language = |text: fn(&ArchivedShaderVariant) -> &ArchivedRange| {
         // Equal texts are there once.
         let ranges = variants().map(text).map(|range| (range.offset.to_native(), range.len.to_native()));
-        console::bytes(ranges.collect::<BTreeSet<_>>().iter().map(|(_, len)| len).sum())
+        ranges.collect::<BTreeSet<_>>().iter().map(|(_, len)| len).sum::<u64>()
     };
+    let languages = [
+        ("SPIR-V", language(|variant| &variant.spirv)),
+        ("MSL", language(|variant| &variant.msl)),
+        ("WGSL", language(|variant| &variant.wgsl)),
+    ];
+    let languages = languages.into_iter().filter(|(_, bytes)| *bytes > 0);
+    let languages: Vec<String> = languages.map(|(name, bytes)| format!("{name} {}", console::bytes(bytes))).collect();
     format!(
         "\nplan {}\n  needs {features}; workgroups of {} that share {}; {} storage buffers of {}\n  \
          steps: {} on the GPU, {} on the CPU, copies to the GPU {}, from it {}\n  \
-         shaders: {}, {} with a test; SPIR-V {}, MSL {}, WGSL {}\n  {}\n",
+         shaders: {}, {} with a test; {}\n  {}\n",
         needs.name,
         needs.invocations,
         console::bytes(needs.workgroup_bytes.to_native().into()),
@@ -138,9 +145,7 @@ fn device(plan: &ArchivedPlan, needs: &ArchivedDeviceNeeds) -> String {
         copies(|op| matches!(op, ArchivedStepOp::Download)),
         plan.shaders.len(),
         plan.shaders.iter().filter(|shader| shader.test.is_some()).count(),
-        language(|variant| &variant.spirv),
-        language(|variant| &variant.msl),
-        language(|variant| &variant.wgsl),
+        languages.join(", "),
         buffers(plan),
     )
 }

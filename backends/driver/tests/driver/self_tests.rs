@@ -1,7 +1,7 @@
 //! Self-tests of shaders: one for each family, with what the shader must compute.
 
 use crate::support::{Build, dims, gpu_options};
-use drupe::compile;
+use drupe::{compile, stages};
 use drupe_format::plan::{SelfTest, TestValue};
 use drupe_format::{AlignedBytes, Artifact, DType, Plan, Verify, test_pattern};
 use drupe_ir::{Module, ops};
@@ -42,15 +42,19 @@ fn several_families() -> Module {
 
 #[test]
 fn every_family_has_one_test() {
-    let plan = gpu_plan(&several_families());
+    let module = several_families();
+    let plan = gpu_plan(&module);
+    let options = gpu_options();
+    let rewritten = stages::rewrite(&module, &options).expect("a valid module");
+    let programs = stages::lower_for_all(&rewritten, &options).expect("a valid module");
     let tests = tests(&plan);
     let families: BTreeSet<&str> = tests.values().map(|test| test.family.as_str()).collect();
     assert_eq!(families.len(), tests.len(), "{families:?}");
     let stem = |name: &str| {
         name.trim_start_matches("drupe_").trim_end_matches(|c: char| c == '_' || c.is_ascii_digit()).to_owned()
     };
-    for shader in &plan.shaders {
-        let source = shader.source.as_deref().expect("kernels as text");
+    for (shader, kernel) in plan.shaders.iter().zip(&programs[1].shaders) {
+        let source = kernel.to_string();
         let kind = stem(&shader.name);
         let alike = |family: &&&str| {
             family.starts_with(&kind)

@@ -4,15 +4,22 @@ use drupe_ir::{DType, Diagnostic, Float, Module, Node, Op, TensorData, ValueId, 
 use half::f16;
 
 /// A module that computes what `module` does, with every value of type f32 that is no input and no output stored as
-/// f16. Numbers beyond f16's range become its largest. Operators that the runtime implements keep f32, and so does
-/// all that a logarithm comes from: f16 takes small numbers for 0, and a logarithm tells them apart.
+/// f16. Numbers beyond f16's range become its largest. f32 are still
+///
+/// - what operators of the runtime take and give;
+/// - all that a logarithm comes from: f16 takes small numbers for 0, and a logarithm tells them apart;
+/// - statistics, such as means, and what is computed of them alone: they are few, and variances are differences of
+///   large ones.
 pub fn halve_floats(module: &Module) -> Result<Module, Diagnostic> {
     let kept = before_logarithms(module);
+    let statistics = statistics(module);
     let mut new = Module { graph: Default::default(), constants: Default::default(), ..module.clone() };
     let mut renamed: Vec<ValueId> = Vec::with_capacity(module.graph.nodes.len());
-    for (node, kept) in module.graph.nodes.iter().zip(kept) {
-        let value =
-            if kept { wide(module, &mut new, node, &renamed)? } else { halved(module, &mut new, node, &renamed)? };
+    for (number, node) in module.graph.nodes.iter().enumerate() {
+        let value = match kept[number] || statistics[number] {
+            true => wide(module, &mut new, node, &renamed)?,
+            false => halved(module, &mut new, node, &renamed)?,
+        };
         renamed.push(value);
     }
     for (name, value) in &module.graph.outputs {
@@ -35,6 +42,46 @@ fn before_logarithms(module: &Module) -> Vec<bool> {
     kept
 }
 
+/// Whether each element is computed of elements at the same place, or of one moved.
+fn is_map(module: &Module, node: &Node) -> bool {
+    let types: Vec<_> = node.operands.iter().map(|operand| module.graph.ty(*operand)).collect();
+    node.op.body(&types, &node.ty).is_some_and(|body| body.folds.is_empty())
+}
+
+/// A sum or a mean has so many times fewer elements than what it is of, at least.
+const FEWER: i64 = 8;
+
+/// For every value whether it is folded of many others, or computed of such values and constants alone.
+fn statistics(module: &Module) -> Vec<bool> {
+    let graph = &module.graph;
+    // Symbols count as one here: there are as many on both sides.
+    let elements = |value: ValueId| {
+        let count = graph.ty(value).elements().eval(&|_| Some(1));
+        count.unwrap_or(i64::MAX)
+    };
+    let mut found = vec![false; graph.nodes.len()];
+    for value in graph.values() {
+        let node = graph.node(value);
+        let floats = node.operands.iter().copied().filter(|operand| graph.ty(*operand).dtype == DType::F32);
+        let computed: Vec<ValueId> =
+            floats.filter(|operand| !matches!(graph.node(*operand).op, Op::Const(_) | Op::Splat(_))).collect();
+        let most = computed.iter().map(|operand| elements(*operand)).max().unwrap_or(0);
+        found[value.index()] = node.ty.dtype == DType::F32
+            && match is_map(module, node) {
+                true => {
+                    let all = !computed.is_empty() && computed.iter().all(|operand| found[operand.index()]);
+                    all && elements(value) <= most
+                }
+                false => computed.len() == 1 && elements(value).saturating_mul(FEWER) <= most && is_reduction(node),
+            };
+    }
+    found
+}
+
+fn is_reduction(node: &Node) -> bool {
+    matches!(node.op, Op::ReduceSum(_) | Op::ReduceMean(_) | Op::ReduceProd(_) | Op::ReduceMax(_) | Op::ReduceMin(_))
+}
+
 /// The node in the new module, with the types it had.
 fn wide(module: &Module, new: &mut Module, node: &Node, renamed: &[ValueId]) -> Result<ValueId, Diagnostic> {
     match &node.op {
@@ -44,9 +91,21 @@ fn wide(module: &Module, new: &mut Module, node: &Node, renamed: &[ValueId]) -> 
     }
     let mut operands = Vec::new();
     for operand in &node.operands {
-        operands.push(to(new, renamed[operand.index()], module.graph.ty(*operand).dtype, node)?);
+        let of = module.graph.node(*operand);
+        operands.push(match &of.op {
+            // As it was: a small number is nothing in f16.
+            Op::Const(_) | Op::Splat(_) => wide_constant(module, new, of)?,
+            _ => to(new, renamed[operand.index()], of.ty.dtype, node)?,
+        });
     }
     new.add(node.op.clone(), &operands, &node.origin)
+}
+
+fn wide_constant(module: &Module, new: &mut Module, node: &Node) -> Result<ValueId, Diagnostic> {
+    match &node.op {
+        Op::Const(constant) => Ok(new.constant(&constant.name, module.constants[&constant.name].clone())),
+        op => new.add(op.clone(), &[], &node.origin),
+    }
 }
 
 /// The node in the new module; its result is f16 where it was f32.

@@ -62,8 +62,8 @@ impl CostModel {
         self.product(&ty.shape) * f64::from(ty.dtype.bits()) / 8.0
     }
 
-    /// The time that `op` on `operands` takes.
-    pub fn cost(&self, op: &Op, operands: &[&Type], result: &Type) -> Cost {
+    /// The time that `op` on `operands` takes; of those that are the same value, all but one are `again`.
+    pub fn cost(&self, op: &Op, operands: &[&Type], again: &[bool], result: &Type) -> Cost {
         if matches!(op, Op::Input(_) | Op::Const(_) | Op::Splat(_) | Op::Reshape(_)) {
             return FREE;
         }
@@ -72,7 +72,8 @@ impl CostModel {
         // Without a fold no element of the result reads more than one element of an operand.
         let most = if moves { self.product(&result.shape) } else { f64::INFINITY };
         let read = |ty: &&Type| self.bytes(ty).min(most * f64::from(ty.dtype.bits()) / 8.0);
-        let bytes: f64 = operands.iter().map(read).sum::<f64>() + self.bytes(result);
+        let once = operands.iter().zip(again).filter(|(_, again)| !**again).map(|(ty, _)| ty);
+        let bytes: f64 = once.map(read).sum::<f64>() + self.bytes(result);
         let flops = body.map_or(self.product(&result.shape), |body| self.flops(&body));
         let time = (bytes / self.bytes_per_picosecond).max(flops / self.flops_per_picosecond);
         NODE + time.min(MOST) as Cost
@@ -87,7 +88,7 @@ impl CostModel {
             constant.push(known);
             if !known {
                 let types: Vec<&Type> = node.operands.iter().map(|of| module.graph.ty(*of)).collect();
-                total += self.cost(&node.op, &types, &node.ty);
+                total += self.cost(&node.op, &types, &again(&node.operands), &node.ty);
             }
         }
         total
@@ -105,6 +106,11 @@ impl CostModel {
             .sum();
         folds + self.product(&body.space) * per_element(body.value)
     }
+}
+
+/// For every operand whether it is an earlier one.
+pub fn again<T: PartialEq>(operands: &[T]) -> Vec<bool> {
+    (0..operands.len()).map(|at| operands[..at].contains(&operands[at])).collect()
 }
 
 /// What the steps of a fold cost besides their operations if they divide to find their operands, as strided transposed

@@ -6,7 +6,7 @@
 
 mod improve;
 
-use crate::cost::{Cost, CostModel, FREE};
+use crate::cost::{Cost, CostModel, FREE, again};
 use crate::node::{TensorGraph, TensorNode};
 use drupe_ir::{Op, Type};
 use egg::Id;
@@ -46,7 +46,8 @@ pub fn node_cost(egraph: &TensorGraph, model: &CostModel, class: Id, node: &Tens
         return if matches!(node.op, Op::Const(_)) { FREE } else { FREE + 1 + elements as Cost / 1024 };
     }
     let types: Vec<&Type> = node.operands.iter().map(|id| &*egraph[*id].data.ty).collect();
-    model.cost(&node.op, &types, &egraph[class].data.ty)
+    let operands: Vec<Id> = node.operands.iter().map(|id| egraph.find(*id)).collect();
+    model.cost(&node.op, &types, &again(&operands), &egraph[class].data.ty)
 }
 
 /// The cheapest choice that computes `roots`; `cost` prices a node of a class.

@@ -134,8 +134,7 @@ impl Attention {
             && values.contains(&column_var)
             && !values.contains(&Var::Index(query));
         let float = scores.body.dtype(scores.body.value).is_float();
-        let covers = (0..sum.extents.len())
-            .all(|i| sum.extents[i].is(1) || (i == column) != counted.contains(&i));
+        let covers = (0..sum.extents.len()).all(|i| sum.extents[i].is(1) || (i == column) != counted.contains(&i));
         let sizes = depth % LANES == 0 && columns % LANES == 0 && columns <= MOST_COLUMNS && depth <= MOST_COLUMNS;
         (distinct && apart && contiguous && fits && float && covers && sizes).then_some(Attention {
             query_side,

@@ -1,23 +1,25 @@
 //! Steps: every region, copy and fill becomes a kernel and its arguments.
 
-use crate::affine::{Affine, Var};
-use crate::attention::{self, Attention, Part};
-use crate::emit::{Signature, attention_workgroups, emit, emit_attention, workgroups};
+mod shaders;
+
+use crate::affine::Var;
+use crate::attention::{self, Part};
+use crate::emit::{Signature, emit};
 use crate::fuse::{Region, Role};
 use crate::halo::{reach, without_test};
 use crate::nest::{Address, Nest};
 use crate::pack::packable;
 use crate::place::{Extra, Fill, Halo, Halos, Home, Places, fill_body, name_of, needs_dense, place};
-use crate::schedule::{choose, choose_for_gpu};
+use crate::schedule::choose;
 use crate::units::{Launch, drop_unused, insert_copies, place_steps};
 use crate::widen::widen;
-use crate::{Arg, Buffer, BufferId, KernelId, KernelVariants, Options, Place, Port, Program, ShaderId, Step, Work};
+use crate::{Arg, Buffer, BufferId, KernelId, KernelVariants, Options, Place, Port, Program, Step, Work};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, Type, ValueId};
 use drupe_kernel::Kernel;
-use drupe_target::{Gpu, Target};
+use drupe_target::Target;
 use indexmap::{IndexMap, IndexSet};
+use shaders::AttentionPart;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 /// Operations that are worth a task of their own.
 const TASK_OPERATIONS: i64 = 50_000;
@@ -51,13 +53,6 @@ pub struct Builder<'a> {
     /// For every step the arguments that its result may overwrite: each element is read only where the same
     /// element of the result goes.
     overwritable: Vec<Vec<usize>>,
-}
-
-/// A region of an attention, before its operands are packed.
-struct AttentionPart {
-    nest: Nest,
-    homes: Vec<Home>,
-    steps: Range<usize>,
 }
 
 impl<'a> Builder<'a> {
@@ -211,57 +206,6 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Notes a part of an attention; with the last of them, its three regions become one launch on the GPU.
-    fn attention(&mut self, region: &Region, part: Part, own: AttentionPart, to: &Home) {
-        let Part::Sum { scores, weights } = part else {
-            self.attention_parts.insert(region.result, own);
-            return;
-        };
-        let weights_operand = region.operands.iter().position(|operand| *operand == weights);
-        let (Some(scores), Some(weights)) =
-            (self.attention_parts.remove(&scores), self.attention_parts.remove(&weights))
-        else {
-            return;
-        };
-        let Some(weights_operand) = weights_operand else { return };
-        // The operands of the sum come behind those of the scores; the weights are none any more.
-        let mut sum = own.nest;
-        let homes: Vec<Home> = scores.homes.iter().chain(&own.homes).cloned().collect();
-        let dtypes: Vec<DType> = scores.nest.operands.iter().chain(&sum.operands).copied().collect();
-        sum.reads.retain(|_, (operand, _)| *operand != weights_operand);
-        for (operand, _) in sum.reads.values_mut() {
-            *operand += scores.homes.len();
-        }
-        let Some(attention) = Attention::new(scores.nest, sum, weights_operand) else { return };
-        let Some(launch) = self.attention_shader(attention, &homes, &dtypes, to) else { return };
-        let steps = scores.steps.chain(weights.steps).chain(own.steps);
-        let last = self.steps.len() - 1;
-        for step in steps.filter(|step| *step != last) {
-            self.launches[step] = Some(Launch::part_of(last));
-        }
-        self.launches[last] = Some(launch);
-    }
-
-    fn attention_shader(
-        &mut self,
-        mut attention: Attention,
-        homes: &[Home],
-        dtypes: &[DType],
-        to: &Home,
-    ) -> Option<Launch> {
-        let result = attention.sum.body.dtype(attention.sum.body.value);
-        let nests = [&mut attention.scores, &mut attention.sum];
-        let reads = nests.into_iter().flat_map(|nest| nest.reads.values_mut()).collect();
-        let arguments = self.arguments(reads, homes, dtypes, to, result)?;
-        attention.sum.result = attention.sum.result.plus(&Affine::constant(to.start.clone()));
-        let tasks = attention_workgroups(&attention);
-        let signature = Signature { name: String::new(), operands: arguments.dtypes, result, tasks: tasks.clone() };
-        let mut dims = IndexSet::new();
-        let kernel = emit_attention(&attention, &signature, &mut dims);
-        let work = self.add_shader(kernel, "attention")?;
-        Some(Launch::new(work, arguments.args, dims, tasks))
-    }
-
     /// The constant that `value` is a view of, if its elements lie as the constant's do.
     fn constant_behind(&self, value: ValueId) -> Option<(ValueId, &'a drupe_ir::TensorData)> {
         let mut at = value;
@@ -330,88 +274,6 @@ impl<'a> Builder<'a> {
         });
         let dims = dims.into_iter().collect();
         self.steps.push(Step { work: Work::Kernel(id), args, dims, tasks: share, origin, result, flops, bytes });
-    }
-
-    /// How the GPU runs `nest`, if it is asked for and has room for the arguments. There, starts are part of the
-    /// addresses, so that every argument begins with its buffer and is aligned, and a buffer is one argument.
-    fn shader(&mut self, nest: &Nest, operands: &[Home], to: &Home, overwritable: &[usize]) -> Option<Launch> {
-        let mut nest = nest.clone();
-        let result = nest.body.dtype(nest.body.value);
-        let reads = nest.reads.values_mut().collect();
-        let arguments = self.arguments(reads, operands, &nest.operands, to, result)?;
-        nest.operands = arguments.dtypes;
-        nest.result = nest.result.plus(&Affine::constant(to.start.clone()));
-        let gpu = self.target.gpu.as_ref()?;
-        let schedule = choose_for_gpu(&nest, gpu);
-        let tasks = workgroups(&nest, &schedule);
-        let signature =
-            Signature { name: String::new(), operands: nest.operands.clone(), result, tasks: tasks.clone() };
-        let mut dims = IndexSet::new();
-        let kernel = emit(&nest, &schedule, &signature, &mut dims);
-        let mut overwritable: Vec<usize> = overwritable.iter().map(|operand| arguments.of_operand[*operand]).collect();
-        overwritable.retain(|operand| gpu.aliasing && *operand + 1 < arguments.args.len());
-        let work = self.add_shader(kernel, stem(&nest))?;
-        Some(Launch { overwritable, ..Launch::new(work, arguments.args, dims, tasks) })
-    }
-
-    /// Adds `kernel`, or finds it.
-    fn add_shader(&mut self, mut kernel: Kernel, stem: &str) -> Option<Work> {
-        // Few GPUs have these, and those are slow with them.
-        if kernel.types.iter().any(|ty| ty.dtype == DType::F64) {
-            return None;
-        }
-        let entry = self.shaders.entry(format!("{kernel:?}"));
-        let id = ShaderId(entry.index());
-        kernel.name = format!("drupe_{stem}_{}", id.0);
-        entry.or_insert(kernel);
-        Some(Work::Shader(id))
-    }
-
-    /// The arguments of a shader, one a buffer, and `reads` as reads of them; `None` if the GPU has no room for them.
-    fn arguments(
-        &self,
-        reads: Vec<&mut (usize, Address)>,
-        homes: &[Home],
-        dtypes: &[DType],
-        to: &Home,
-        result: DType,
-    ) -> Option<Arguments> {
-        let gpu = self.target.gpu.as_ref().filter(|_| self.options.gpu.is_some())?;
-        let used: BTreeSet<usize> = reads.iter().map(|(operand, _)| *operand).collect();
-        let mut distinct: IndexSet<(BufferId, DType)> = IndexSet::new();
-        for operand in &used {
-            let key = (homes[*operand].buffer, dtypes[*operand]);
-            if key != (to.buffer, result) {
-                distinct.insert(key);
-            }
-        }
-        let fits = |buffer: BufferId| {
-            let bytes = self.places.buffers[buffer.0].bytes.as_const();
-            bytes.is_none_or(|bytes| bytes as u64 <= gpu.binding_bytes)
-        };
-        let overlaps = distinct.iter().enumerate().any(|(position, (buffer, _))| {
-            *buffer == to.buffer || distinct.iter().skip(position + 1).any(|(other, _)| other == buffer)
-        });
-        let all_fit = fits(to.buffer) && distinct.iter().all(|(buffer, _)| fits(*buffer));
-        let has_types = distinct.iter().map(|(_, dtype)| *dtype).chain([result]).all(|dtype| has_type(dtype, gpu));
-        if !all_fit || !has_types || distinct.len() + 1 > gpu.storage_buffers as usize || overlaps && !gpu.aliasing {
-            return None;
-        }
-        // Behind the operands comes the result; who reads its buffer reads that.
-        let argument =
-            |operand: usize| distinct.get_index_of(&(homes[operand].buffer, dtypes[operand])).unwrap_or(distinct.len());
-        for (operand, address) in reads {
-            address.shift(&homes[*operand].start);
-            *operand = argument(*operand);
-        }
-        let arg = |buffer: BufferId, writes: bool| Arg { buffer, offset: Dim::from(0), writes };
-        let mut args: Vec<Arg> = distinct.iter().map(|(buffer, _)| arg(*buffer, false)).collect();
-        args.push(arg(to.buffer, true));
-        Some(Arguments {
-            args,
-            of_operand: (0..homes.len()).map(argument).collect(),
-            dtypes: distinct.iter().map(|(_, dtype)| *dtype).collect(),
-        })
     }
 
     /// The step of an operator that the runtime implements.
@@ -569,25 +431,6 @@ fn stem(nest: &Nest) -> &'static str {
         0 => "map",
         1 if nest.factors(0).is_some() => "contract",
         _ => "reduce",
-    }
-}
-
-/// What a shader is given.
-struct Arguments {
-    /// Its buffers, the result last.
-    args: Vec<Arg>,
-    /// The element types of those before the result.
-    dtypes: Vec<DType>,
-    /// By operand its position in `args`.
-    of_operand: Vec<usize>,
-}
-
-/// Whether the GPU can load and store elements of type `dtype`.
-fn has_type(dtype: DType, gpu: &Gpu) -> bool {
-    match dtype {
-        DType::F64 => false,
-        DType::I64 => gpu.has("int64"),
-        _ => true,
     }
 }
 

@@ -1,12 +1,20 @@
 //! `cargo run -p drupe-models -- [--engine NAME] [--level NAME] [--cpu NAME] [--no-batch] [MODEL...]`
 //!
-//! Without names all models run; under an emulator a choice of them, without the batch of three.
+//! Without names all models run; under an emulator and on GPUs a choice of them, without the batch of three; `all`
+//! is all of them there too.
 
 use drupe::Backend;
 use drupe_ir::Diagnostic;
 use drupe_models::{Engine, Outcome, check_all, models};
 use std::process::ExitCode;
 use std::time::Instant;
+
+/// What runs on a GPU when no model is named, for software acts as one: a classifier, an encoder with attention, a
+/// small convolutional network, a recurrent one, and what reads octets.
+const ON_GPU: &[&str] = &["magika", "minilm_l6", "mobilenetv2", "silero_vad", "squeezenet1_1"];
+
+/// The same where values are stored in 16 bits.
+const HALVED: &[&str] = &["magika", "minilm_l6", "mobilenetv2"];
 
 /// What is emulated when no model is named: every kind of network there is, and not the large ones.
 const EMULATED: &[&str] = &[
@@ -52,7 +60,9 @@ fn agree() -> Result<bool, Diagnostic> {
             name => names.push(name.to_string()),
         }
     }
-    if names.is_empty() {
+    if names == ["all"] {
+        names = models();
+    } else if names.is_empty() {
         names = models();
         if names.is_empty() {
             println!("skipped: there are no models with references; `./x models zoo` and `./x references` bring them");
@@ -60,6 +70,11 @@ fn agree() -> Result<bool, Diagnostic> {
         if engine.starts_with("aarch64") {
             batch = false;
             names.retain(|name| EMULATED.contains(&name.as_str()));
+        }
+        if engine.starts_with("gpu") {
+            batch = false;
+            let some = if engine == "gpu" { ON_GPU } else { HALVED };
+            names.retain(|name| some.contains(&name.as_str()));
         }
     }
     let engine = Engine::find(&engine, level.as_deref(), cpu.as_deref())?;

@@ -23,7 +23,7 @@ pub fn halve_floats(module: &Module) -> Result<Module, Diagnostic> {
         renamed.push(value);
     }
     for (name, value) in &module.graph.outputs {
-        let value = to(&mut new, renamed[value.index()], module.graph.ty(*value).dtype, &module.graph.node(*value))?;
+        let value = to(&mut new, renamed[value.index()], module.graph.ty(*value).dtype, module.graph.node(*value))?;
         new.output(name, value);
     }
     new.remove_dead();

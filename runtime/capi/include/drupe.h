@@ -3,6 +3,7 @@
 #ifndef DRUPE_H
 #define DRUPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -57,8 +58,27 @@ typedef enum {
 // A verified artifact. Threads may share it.
 typedef struct DrupeProgram DrupeProgram;
 
-// Runs a program with its own memory and threads. One thread at a time may use it.
+// Runs a program with its own memory and threads, one run at a time. Threads may share it; while it
+// runs, only waiting for it and freeing it are no error.
 typedef struct DrupeSession DrupeSession;
+
+#if defined(DRUPE_GPU)
+// How to choose and use a GPU. All zero is the usual.
+typedef struct {
+  // Part of the name of the GPU to use (UTF-8); null for the best.
+  const char *adapter;
+  // A folder (UTF-8), of this user alone, for compiled shaders, so that the next start is faster; null to keep
+  // nothing. It is made when missing. What is there is trusted like the artifact.
+  const char *cache;
+  // The longest wait for the GPU in milliseconds; 0 for 60000.
+  uint32_t time_limit_ms;
+  // Dispatches after which work is given to the GPU even if nothing waits for it; 0 for as late as possible.
+  // Small numbers, as 8, leave gaps for others who use the GPU, such as a phone's screen.
+  uint32_t dispatches_per_submit;
+  // Whether software that acts as a GPU may be used though it is not named.
+  bool software;
+} DrupeGpuOptions;
+#endif
 
 // An input or output of a program. Its pointers live as long as the program's handle.
 typedef struct {
@@ -71,6 +91,10 @@ typedef struct {
   // The dimensions, outermost first; -1 where the size is decided by the inputs.
   const int64_t *shape;
 } DrupePort;
+
+// What is called when a run is done: with the caller's pointer, and what `drupe_session_run` would have
+// returned. `drupe_last_error` then says in it what went wrong.
+typedef void (*DrupeDone)(void *user_data, DrupeStatus status);
 
 // A dense, row-major tensor.
 typedef struct {
@@ -89,6 +113,36 @@ typedef struct {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+#if defined(DRUPE_GPU)
+// Makes a session on the best GPU that `options` allow and the artifact has a plan for, otherwise on the CPU:
+// see `drupe_session_gpu`. `options` may be null for the usual; `threads` are for the steps that the CPU does, as
+// for `drupe_session_new`. Null on failure.
+//
+// # Safety
+// `program` is null or a live handle, `options` null or the address of options whose texts are null or
+// NUL-terminated.
+DrupeSession *drupe_session_new_gpu(const DrupeProgram *program,
+                                    size_t threads,
+                                    const DrupeGpuOptions *options);
+#endif
+
+#if defined(DRUPE_GPU)
+// The name of the GPU that the session runs on; null if it runs on the CPU. Lives as long as the session.
+//
+// # Safety
+// `session` is null or a live handle.
+const char *drupe_session_gpu(const DrupeSession *session);
+#endif
+
+#if defined(DRUPE_GPU)
+// Why the session runs on the CPU: for every plan that the artifact has for a GPU the reason why it cannot run
+// here. An empty text if it runs on a GPU; null for null. Lives as long as the session.
+//
+// # Safety
+// `session` is null or a live handle.
+const char *drupe_session_why_cpu(const DrupeSession *session);
+#endif
 
 // Maps and verifies the artifact at a path (UTF-8). Null on failure.
 //
@@ -142,7 +196,8 @@ DrupeStatus drupe_program_output(const DrupeProgram *program, size_t index, Drup
 // `program` is null or a live handle.
 DrupeSession *drupe_session_new(const DrupeProgram *program, size_t threads);
 
-// Frees a session and its memory. Null is ignored.
+// Frees a session and its memory; waits for a run that was started, as `drupe_session_wait` does. Null is
+// ignored.
 //
 // # Safety
 // `session` is null or a handle that is not used again.
@@ -165,6 +220,26 @@ DrupeStatus drupe_session_set_input(DrupeSession *session,
 // # Safety
 // `session` is null or a live handle, and all inputs set are still alive.
 DrupeStatus drupe_session_run(DrupeSession *session);
+
+// Starts a run on the inputs set, on a thread of its own, and returns. The outputs of the run before
+// become invalid. When it is done, `done`, if it is not null, is called with `user_data` on that thread; it may use
+// the session: read outputs, start the next run, free it.
+//
+// What this returns is whether the run has started; if it has not, `done` is not called.
+//
+// # Safety
+// `session` is null or a live handle, all inputs set live until the run is done, and `done` may be called
+// with `user_data` on another thread.
+DrupeStatus drupe_session_start(DrupeSession *session,
+                                DrupeDone done,
+                                void *user_data);
+
+// Waits for the run that was started last, and until its callback has returned; within a callback only for
+// the run. Returns what `drupe_session_run` would have returned.
+//
+// # Safety
+// `session` is null or a live handle.
+DrupeStatus drupe_session_wait(DrupeSession *session);
 
 // The value of an output after a successful run. It lies in the session and is valid until the
 // next run.

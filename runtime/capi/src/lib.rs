@@ -11,6 +11,15 @@
 //! DrupeTensor scores;
 //! drupe_session_output(session, 0, &scores);
 //! ```
+//! `drupe_session_start` is `drupe_session_run` that does not wait, with a callback.
+//!
+//! ## GPUs
+//! The feature `gpu` adds what the header has under `DRUPE_GPU`, which the C program must define:
+//! ```c
+//! DrupeGpuOptions options = {.cache = folder};
+//! DrupeSession *session = drupe_session_new_gpu(program, 0, &options);
+//! if (drupe_session_gpu(session) == NULL) puts(drupe_session_why_cpu(session));
+//! ```
 //!
 //! ## Building it small
 //! `cargo rustc -p drupe-capi --profile runtime --crate-type cdylib`: naming the one crate type
@@ -22,14 +31,19 @@
 //! - No tensor is copied: inputs are read where they are, outputs lie in the session.
 //! - The header is checked in, and a test says when it is not current.
 
+#[cfg(feature = "gpu")]
+mod gpu;
 mod handles;
 mod program;
+mod runs;
 mod session;
 mod status;
 
+#[cfg(feature = "gpu")]
+pub use gpu::{DrupeGpuOptions, drupe_session_gpu, drupe_session_new_gpu, drupe_session_why_cpu};
 pub use handles::{DrupePort, DrupeTensor, DrupeType};
 pub use program::DrupeProgram;
-pub use session::DrupeSession;
+pub use session::{DrupeDone, DrupeSession};
 pub use status::DrupeStatus;
 
 pub use program::{
@@ -38,5 +52,6 @@ pub use program::{
 };
 pub use session::{
     drupe_session_free, drupe_session_new, drupe_session_output, drupe_session_run, drupe_session_set_input,
+    drupe_session_start, drupe_session_wait,
 };
 pub use status::{drupe_last_error, drupe_version};

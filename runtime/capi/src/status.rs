@@ -27,6 +27,7 @@ pub enum DrupeStatus {
 }
 
 /// A status that is not `Ok`, with its message.
+#[derive(Clone)]
 pub(crate) struct Fault {
     status: DrupeStatus,
     message: String,
@@ -47,10 +48,9 @@ impl From<Error> for Fault {
             | Error::NoSuchLevel { .. }
             | Error::MissingFeature { .. }
             | Error::MapCode { .. } => DrupeStatus::Load,
-            Error::OutOfMemory(_)
-            | Error::MemoryLimit { .. }
-            | Error::TooManyThreads { .. }
-            | Error::Thread { .. } => DrupeStatus::Memory,
+            Error::OutOfMemory(_) | Error::MemoryLimit { .. } | Error::TooManyThreads { .. } | Error::Thread { .. } => {
+                DrupeStatus::Memory
+            }
             Error::UnknownInput { .. }
             | Error::UnknownOutput { .. }
             | Error::Repeated { .. }
@@ -78,20 +78,25 @@ thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::default();
 }
 
+/// Runs a function's body; a panic is a fault like others.
+pub(crate) fn capture<T>(body: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let message = format!("the runtime has a bug, please report it: {text}");
+        Err(Fault { status: DrupeStatus::Panic, message })
+    })
+}
+
+/// Keeps the message for this thread.
+pub(crate) fn fail(fault: &Fault) -> DrupeStatus {
+    LAST_ERROR.with(|last| last.replace(c_string(&fault.message)));
+    fault.status
+}
+
 /// Runs a function's body; keeps the message of its error, and of a panic.
 pub(crate) fn guard<T>(body: impl FnOnce() -> Result<T, Fault>) -> Result<T, DrupeStatus> {
-    let fault = match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(fault)) => fault,
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            let message = format!("the runtime has a bug, please report it: {text}");
-            Fault { status: DrupeStatus::Panic, message }
-        }
-    };
-    LAST_ERROR.with(|last| last.replace(c_string(&fault.message)));
-    Err(fault.status)
+    capture(body).map_err(|fault| fail(&fault))
 }
 
 /// The status of a guarded body.

@@ -143,10 +143,13 @@ impl Model {
         })
     }
 
-    pub fn program(self) -> Program {
+    pub fn bytes(self) -> Vec<u8> {
         let devices: Vec<&Plan> = self.devices.iter().collect();
-        let bytes = self.cpu.finish_with(&devices, &self.texts);
-        Program::from_bytes(&bytes, &LoadOptions::default()).expect("valid artifact")
+        self.cpu.finish_with(&devices, &self.texts)
+    }
+
+    pub fn program(self) -> Program {
+        Program::from_bytes(&self.bytes(), &LoadOptions::default()).expect("valid artifact")
     }
 }
 

@@ -1,7 +1,7 @@
 //! `cargo run -p drupe-models -- [--engine NAME] [--level NAME] [--cpu NAME] [--no-batch] [MODEL...]`
 //!
-//! Without names all models run; under an emulator and on GPUs a choice of them, without the batch of three; `all`
-//! is all of them there too.
+//! Without names all models run; under an emulator, and on GPUs with floats of 16 bits, a choice of them; there and on
+//! GPUs without the batch of three. `all` is all of them there too.
 
 use drupe::Backend;
 use drupe_ir::Diagnostic;
@@ -9,11 +9,7 @@ use drupe_models::{Engine, Outcome, check_all, models};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// What runs on a GPU when no model is named, for software acts as one: a classifier, an encoder with attention, a
-/// small convolutional network, a recurrent one, and what reads octets.
-const ON_GPU: &[&str] = &["magika", "minilm_l6", "mobilenetv2", "silero_vad", "squeezenet1_1"];
-
-/// The same where values are stored in 16 bits.
+/// What runs on a GPU with values stored in 16 bits when no model is named: software takes long with those.
 const HALVED: &[&str] = &["magika", "minilm_l6", "mobilenetv2"];
 
 /// What is emulated when no model is named: every kind of network there is, and not the large ones.
@@ -73,8 +69,9 @@ fn agree() -> Result<bool, Diagnostic> {
         }
         if engine.starts_with("gpu") {
             batch = false;
-            let some = if engine == "gpu" { ON_GPU } else { HALVED };
-            names.retain(|name| some.contains(&name.as_str()));
+        }
+        if engine == "gpu-f16" {
+            names.retain(|name| HALVED.contains(&name.as_str()));
         }
     }
     let engine = Engine::find(&engine, level.as_deref(), cpu.as_deref())?;

@@ -1,0 +1,110 @@
+//! The shaders of what models spend their time in, as they are scheduled for every target: a GPU's compiler keeps them
+//! in registers.
+
+use drupe_gpu::{Options, emit};
+use drupe_gpu_report::{Error, Shader, statistics};
+use drupe_ir::{Module, parse_text};
+use drupe_lower::{Placement, lower};
+use drupe_target::{Os, Target};
+
+/// Matrix product, convolution, depthwise convolution, matrix by vector, attention, normalisation.
+const MODULES: [(&str, &str); 6] = [
+    (
+        "gemm",
+        "func @main(%x: f32[256, 512]) {
+           %w = const @w : f32[512, 320]
+           %y = matmul(%x, %w) : f32[256, 320]
+           return \"y\" %y
+         }",
+    ),
+    (
+        "conv",
+        "func @main(%x: f32[1, 28, 28, 64]) {
+           %w = const @w : f32[96, 64, 3, 3]
+           %c = conv(%x, %w) pad_low=[1, 1] pad_high=[1, 1] layout=channels_last : f32[1, 28, 28, 96]
+           %y = clamp(%c) min=0.0 : f32[1, 28, 28, 96]
+           return \"y\" %y
+         }",
+    ),
+    (
+        "depthwise",
+        "func @main(%x: f32[1, 56, 56, 96]) {
+           %w = const @w : f32[96, 1, 3, 3]
+           %y = conv(%x, %w) pad_low=[1, 1] pad_high=[1, 1] groups=96 layout=channels_last : f32[1, 56, 56, 96]
+           return \"y\" %y
+         }",
+    ),
+    (
+        "gemv",
+        "func @main(%x: f32[1, 1280]) {
+           %w = const @w : f32[1280, 1000]
+           %y = matmul(%x, %w) : f32[1, 1000]
+           return \"y\" %y
+         }",
+    ),
+    (
+        "attention",
+        "func @main(%q: f32[1, 12, 128, 64], %k: f32[1, 12, 128, 64], %v: f32[1, 12, 128, 64], %m: f32[1, 1, 1, 128]) {
+           %t = transpose(%k) perm=[0, 1, 3, 2] : f32[1, 12, 64, 128]
+           %p = matmul(%q, %t) : f32[1, 12, 128, 128]
+           %s = add(%p, %m) : f32[1, 12, 128, 128]
+           %w = softmax(%s) axis=3 : f32[1, 12, 128, 128]
+           %y = matmul(%w, %v) : f32[1, 12, 128, 64]
+           return \"y\" %y
+         }",
+    ),
+    (
+        "norm",
+        "func @main(%x: f32[128, 384]) {
+           %n = normalize(%x) axes=[1] epsilon=0.00001 : f32[128, 384]
+           %y = softmax(%n) axis=1 : f32[128, 384]
+           return \"y\" %y
+         }",
+    ),
+];
+
+#[test]
+fn nothing_spills_on_any_target() {
+    let mut shaders = Vec::new();
+    for name in drupe_target::names() {
+        let target = Target::find(name).expect("a built-in target");
+        let Some(gpu) = &target.gpu else { continue };
+        for (what, text) in MODULES {
+            let module = parse_text(text, what).unwrap_or_else(|error| panic!("{error}")).module;
+            let halved = drupe_quantize::halve_floats(&module).expect("floats are halved");
+            for (floats, module) in [("f32", &module), ("f16", &halved)] {
+                if floats == "f16" && !gpu.has("f16") {
+                    continue;
+                }
+                let subgroups = gpu.has("subgroups") && target.os != Os::Browser;
+                shaders.extend(made(&format!("{name} {what} {floats}"), module, &target, subgroups));
+            }
+        }
+    }
+    assert!(shaders.iter().any(|(name, _)| name.contains("drupe_attention")), "attention is one shader");
+    let described: Vec<Shader> =
+        shaders.iter().map(|(name, spirv)| Shader::read(name, spirv).expect("SPIR-V is read")).collect();
+    let found = match statistics(&described) {
+        Err(Error::NoDriver { .. }) if std::env::var_os("DRUPE_NO_GPU").is_some() => return,
+        found => found.unwrap_or_else(|error| panic!("{error}")),
+    };
+    let spilling: Vec<&str> = found
+        .iter()
+        .filter(|shader| shader.spilled_vgprs > 0 || shader.spilled_sgprs > 0 || shader.scratch_bytes > 0)
+        .map(|shader| shader.name.as_str())
+        .collect();
+    assert!(found.len() > 100 && spilling.is_empty(), "of {} shaders these spill: {spilling:#?}", found.len());
+}
+
+/// The shaders of `module`, all of which runs on the GPU.
+fn made(what: &str, module: &Module, target: &Target, subgroups: bool) -> Vec<(String, Vec<u32>)> {
+    let options = drupe_lower::Options { gpu: Some(Placement::Gpu), ..Default::default() };
+    let program = lower(module, target, &options).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(program.kernels.is_empty(), "{what}: a step is left on the CPU");
+    let shader = |kernel| {
+        let shader = emit(kernel, &Options { subgroups, ..Options::default() });
+        shader.unwrap_or_else(|error| panic!("{what}: {error}"))
+    };
+    let named = program.shaders.iter().map(shader).map(|shader| (format!("{what} {}", shader.name), shader.spirv));
+    named.collect()
+}

@@ -144,7 +144,8 @@ pub(crate) fn with_mapped(
     let (mapped, told) = mpsc::channel();
     staging.map_async(MapMode::Read, ..len, move |result| drop(mapped.send(result)));
     gpu.wait(Some(submission))?;
-    told.try_recv()
+    // Another session's wait may be what takes the news, and it may not have told yet.
+    told.recv_timeout(gpu.shared.options.time_limit)
         .map_err(|_| driver("a buffer was not mapped".into()))?
         .map_err(|error| driver(format!("a buffer cannot be mapped: {error}")))?;
     show(&staging.get_mapped_range(..len).map_err(|error| driver(error.to_string()))?);

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! `passing.txt` lists the tests that the interpreter passes and must go on passing, `passing-llvm.txt` and
-//! `passing-cranelift.txt` those that compiled code passes; they only grow. `cargo run -p
+//! `passing-cranelift.txt` those that compiled code passes, `passing-gpu.txt` those that pass on a GPU; they only grow. `cargo run -p
 //! drupe-conformance` runs every test and compares with the list; `BLESS=1` adds to it what passes by now.
 //!
 //! Tests give everything as inputs, also what a compiler must know in advance, such as the shape of a reshape.
@@ -23,10 +23,14 @@
 mod case;
 mod compiled;
 mod list;
+#[cfg(feature = "gpu")]
+mod on_gpu;
 
 pub use case::{Case, Failure, Stage, cases};
 pub use compiled::{compiled, run_session};
 pub use list::{Changes, compare_with_list, read_list, write_list};
+#[cfg(feature = "gpu")]
+pub use on_gpu::on_gpu;
 
 use drupe_ir::{Diagnostic, Module, TensorData};
 use indexmap::IndexMap;

@@ -1,4 +1,4 @@
-//! `cargo run -p drupe-conformance -- [--failures] [--engine eval|llvm|cranelift] [PART OF A NAME]`
+//! `cargo run -p drupe-conformance -- [--failures] [--engine eval|llvm|cranelift|gpu] [PART OF A NAME]`
 
 use drupe::Backend;
 use drupe_conformance::{Engine, Stage, compare_with_list, compiled, interpreter, read_list, run, write_list};
@@ -35,8 +35,10 @@ fn conformance() -> Result<ExitCode, String> {
     };
     let engine: &Engine = match backend {
         None if engine == "eval" => &interpreter,
+        #[cfg(feature = "gpu")]
+        None if engine == "gpu" => &drupe_conformance::on_gpu,
         Some(_) => &compiler,
-        None => return Err(format!("there is no engine `{engine}`, only eval and the compiler's backends")),
+        None => return Err(format!("there is no engine `{engine}`, only eval, the compiler's backends, and gpu")),
     };
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = here.join("../../.deps/onnx-node-tests");

@@ -306,7 +306,8 @@ impl Emitter<'_> {
     fn decode(&mut self, digits: &[Digit], number: Value) {
         let mut rest = number;
         for (position, (variable, extent, size)) in digits.iter().enumerate().rev() {
-            let extent = self.dim(extent);
+            // Without elements there is no number to decode, and nothing may be divided by 0 all the same.
+            let extent = if extent.is(0) { self.b.int(1) } else { self.dim(extent) };
             let mut at = rest;
             if position > 0 {
                 at = self.binary(BinaryOp::Mod, rest, extent);

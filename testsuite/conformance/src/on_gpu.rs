@@ -1,0 +1,36 @@
+//! The compiler for GPUs, and a GPU or software that acts as one, as an [`crate::Engine`].
+
+use crate::run_session;
+use drupe::{Backend, CompileOptions, Placement};
+use drupe_ir::{Diagnostic, Module, TensorData};
+use drupe_runtime::{LoadOptions, Options, Program};
+use drupe_runtime_gpu::{Choice, Gpu, GpuOptions};
+use indexmap::IndexMap;
+use std::sync::OnceLock;
+
+/// The device, opened once.
+fn gpu() -> Result<&'static Gpu, Diagnostic> {
+    static GPU: OnceLock<Result<Gpu, String>> = OnceLock::new();
+    let options = GpuOptions { software: true, ..GpuOptions::default() };
+    let gpu = GPU.get_or_init(|| Gpu::open(&options).map_err(|error| error.to_string()));
+    gpu.as_ref()
+        .map_err(|error| Diagnostic::new("gpu", error).help("`./x setup gpu` installs software that acts as a GPU"))
+}
+
+/// Compiles `module` so that all that a GPU can do runs there, and runs it. What falls back to the CPU is an error.
+pub fn on_gpu(
+    module: &Module,
+    inputs: &IndexMap<String, TensorData>,
+) -> Result<IndexMap<String, TensorData>, Diagnostic> {
+    let failed = |error: drupe_runtime::Error| Diagnostic::new("run", error);
+    let (backend, gpu_plan) = (Backend::Cranelift, Some(Placement::Gpu));
+    let artifact = drupe::compile(module, &CompileOptions { backend, gpu: gpu_plan, ..Default::default() })?;
+    let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(failed)?;
+    match gpu()?.open_session(&program, Options { threads: 1, ..Default::default() }).map_err(failed)? {
+        (mut session, Choice::Gpu { .. }) => run_session(&mut session, inputs),
+        (_, Choice::Cpu { why }) => {
+            let why: Vec<String> = why.iter().map(ToString::to_string).collect();
+            Err(Diagnostic::new("gpu", why.join("; ")))
+        }
+    }
+}

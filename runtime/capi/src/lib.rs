@@ -24,9 +24,11 @@
 //! ## Building it small
 //! `cargo rustc -p drupe-capi --profile runtime --crate-type cdylib`: naming the one crate type
 //! lets rustc optimise across crates, which it does not when the library is also made for Rust.
+//! The profile aborts on panics; `docs/gpu.md` says what that means with the feature `gpu`.
 //!
 //! ## Invariants
-//! - No panic crosses into C: every function catches it and reports [`DrupeStatus::Panic`].
+//! - No panic crosses into C: every function catches it and reports [`DrupeStatus::Panic`], or the build
+//!   aborts on panics.
 //! - A null handle or pointer where one is needed is an error, not a crash.
 //! - No tensor is copied: inputs are read where they are, outputs lie in the session.
 //! - The header is checked in, and a test says when it is not current.

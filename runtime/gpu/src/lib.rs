@@ -45,6 +45,7 @@ mod load;
 mod memory;
 mod record;
 mod runner;
+mod spirv;
 mod test;
 
 pub use choose::{Choice, Refusal, open_session};

@@ -16,10 +16,8 @@ use crate::cache::Cache;
 use crate::constants::Constants;
 use crate::faults::scoped;
 use crate::gpu::{Gpu, Language};
+use crate::spirv::words;
 use crate::test::run_test;
-
-/// The first word of SPIR-V (its specification, section 3.1).
-const SPIRV_MAGIC: u32 = 0x0723_0203;
 
 /// Threads that compile shaders: beyond, drivers wait for each other.
 const MOST_THREADS: usize = 16;
@@ -216,12 +214,9 @@ impl Job<'_> {
         };
         match language {
             Language::Spirv => {
-                let words = self.program.shader_bytes(&variant.spirv).as_chunks().0;
-                let words: Vec<u32> = words.iter().map(|&word| u32::from_le_bytes(word)).collect();
-                if words.first() != Some(&SPIRV_MAGIC) {
-                    let name = shader.name.as_str();
-                    return Err(DeviceError::Driver(format!("the text of shader {name:?} is no SPIR-V")));
-                }
+                let words = words(self.program.shader_bytes(&variant.spirv)).ok_or_else(|| {
+                    DeviceError::Driver(format!("the text of shader {:?} is no SPIR-V", shader.name.as_str()))
+                })?;
                 descriptor.spirv = Some(words.into());
             }
             Language::Msl => descriptor.msl = Some(text(&variant.msl)?.into()),

@@ -2,6 +2,7 @@
 #![cfg(all(unix, not(target_vendor = "apple"), any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 mod fallback;
+mod hostile;
 mod limits;
 mod model;
 mod run;

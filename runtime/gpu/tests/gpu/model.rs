@@ -93,11 +93,15 @@ impl Model {
     }
 
     pub fn variant(&mut self, wgsl: &str, features: &[&str]) -> ShaderVariant {
-        let bytes = spirv(wgsl);
+        let features = features.iter().map(|&feature| feature.into()).collect();
+        ShaderVariant { features, ..self.variant_of(&spirv(wgsl)) }
+    }
+
+    /// A variant of this SPIR-V.
+    pub fn variant_of(&mut self, bytes: &[u8]) -> ShaderVariant {
         let spirv = Range { offset: self.texts.len() as u64, len: bytes.len() as u64 };
         self.texts.extend(bytes);
-        let features = features.iter().map(|&feature| feature.into()).collect();
-        ShaderVariant { features, spirv, msl: Range::default(), wgsl: Range::default() }
+        ShaderVariant { features: vec![], spirv, msl: Range::default(), wgsl: Range::default() }
     }
 
     /// The shader `AFFINE` as the only variant, without a test.

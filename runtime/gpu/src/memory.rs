@@ -15,17 +15,20 @@ pub(crate) const CHUNK: u64 = 16 << 20;
 pub(crate) const STORAGE: BufferUsages =
     BufferUsages::STORAGE.union(BufferUsages::COPY_DST).union(BufferUsages::COPY_SRC);
 
-/// The bytes that a buffer for `bytes` of contents takes: whole words, and one more, so that a range of no bytes
+/// What is bound is a multiple of this: shaders load vectors of four whole.
+pub(crate) const BINDING: u64 = 16;
+
+/// The bytes that a buffer for `bytes` of contents takes: whole bindings, and one more, so that a range of no bytes
 /// at the end can be bound.
 pub(crate) fn buffer_bytes(bytes: u64) -> u64 {
-    bytes.next_multiple_of(4) + 4
+    bytes.next_multiple_of(BINDING) + BINDING
 }
 
 /// A buffer for `bytes` bytes of contents.
 pub(crate) fn create(gpu: &Gpu, label: &str, bytes: u64, usage: BufferUsages) -> Result<Buffer, DeviceError> {
     let has = gpu.shared.info.limits.buffer_bytes;
     // Sizes may come from an artifact: near the end of u64 they would overflow.
-    if bytes.saturating_add(8) > has {
+    if bytes.saturating_add(2 * BINDING) > has {
         return Err(DeviceError::Limit { what: "bytes of a buffer", need: bytes, has });
     }
     let size = buffer_bytes(bytes);

@@ -10,7 +10,7 @@ use wgpu::{BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buff
 
 use crate::gpu::Gpu;
 use crate::load::Loaded;
-use crate::memory::{STORAGE, Staging, create, write};
+use crate::memory::{BINDING, STORAGE, Staging, create, write};
 use crate::record::{Dispatch, Recording};
 
 /// What a session has of a device.
@@ -100,7 +100,7 @@ impl Runner {
         let mut resources = Vec::new();
         for argument in &step.arguments {
             let (buffer, offset) = self.place(argument).ok_or_else(unbound)?;
-            resources.push(binding(buffer, offset, argument.size.next_multiple_of(4).max(4)));
+            resources.push(binding(buffer, offset, argument.size.next_multiple_of(BINDING).max(BINDING)));
         }
         if let Some((offset, size)) = step.numbers {
             let buffer = self.memory.numbers.as_ref().ok_or_else(unbound)?;

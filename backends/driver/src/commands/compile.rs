@@ -72,6 +72,13 @@ impl Compile {
             _ => stages::lower_for_all(&module, &options)?,
         };
         let program = programs.last().expect("the CPU's program is always there");
+        let has_halves = options.target.gpu.as_ref().is_some_and(|gpu| gpu.has("f16"));
+        if has_halves && options.gpu.is_some() && options.gpu_floats.is_none() && self.emit == Emit::Blob {
+            eprintln!(
+                "note: the GPU's plan stores floats in 16 bits, as {} has them; --float f32 keeps 32",
+                options.target.name
+            );
+        }
         let form = |form| stages::emit_form(program, &options, self.level(&options)?, form);
         match self.emit {
             Emit::Blob if options.target.os == Os::Browser => {

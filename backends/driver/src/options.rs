@@ -63,6 +63,14 @@ pub struct CompileOptions {
     pub watch: Watch,
 }
 
+impl CompileOptions {
+    /// The type in which the GPU's plan stores what the model has in f32: as asked, or as the target's GPU has it.
+    pub fn stored_floats(&self) -> DType {
+        let has = self.target.gpu.as_ref().is_some_and(|gpu| gpu.has("f16"));
+        self.gpu_floats.unwrap_or(if has { DType::F16 } else { DType::F32 })
+    }
+}
+
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
         CompileOptions {

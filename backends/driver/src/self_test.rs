@@ -17,7 +17,7 @@ use drupe_eval::Tolerance;
 use drupe_format::plan::{SelfTest, TestValue};
 use drupe_format::{DType, test_bytes, test_pattern};
 use drupe_ir::Dim;
-use drupe_kernel::{Access, Block, BufferParam, Inst, Kernel};
+use drupe_kernel::{Access, BufferParam, Kernel};
 use drupe_lower::{Arg, Program, ShaderId, Step, Work};
 use half::{bf16, f16};
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ pub(crate) fn family(kernel: &Kernel) -> String {
     let features = [
         ("shared memory", !kernel.shared.is_empty()),
         ("private arrays", !kernel.locals.is_empty()),
-        ("across", combines_across(&kernel.body)),
+        ("across", kernel.combines_across()),
         ("packed loads", packed(false)),
         ("packed stores", packed(true)),
         ("f16", uses(drupe_ir::DType::F16)),
@@ -90,14 +90,6 @@ pub(crate) fn family(kernel: &Kernel) -> String {
     let told = |name: &str| results.contains(&name);
     features.iter().filter(|(name, used)| *used && !told(name)).for_each(|(name, _)| text += &format!(", {name}"));
     text + &format!(", workgroup {}", kernel.workgroup)
-}
-
-fn combines_across(block: &Block) -> bool {
-    block.insts.iter().any(|inst| match inst {
-        Inst::For(inner) => combines_across(&inner.body),
-        Inst::If { then, otherwise, .. } => combines_across(then) || combines_across(otherwise),
-        inst => matches!(inst, Inst::Across { .. }),
-    })
 }
 
 /// A step's shader with numbers for all symbols. Cheap ones come first.

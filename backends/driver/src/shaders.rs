@@ -3,6 +3,7 @@
 use drupe_format::plan::{self, DeviceNeeds};
 use drupe_gpu::{Needs, Shader};
 use drupe_ir::Diagnostic;
+use drupe_kernel::Kernel;
 use drupe_lower::{Program, Work};
 use drupe_target::{Gpu, Os, Target};
 use std::collections::HashMap;
@@ -19,20 +20,14 @@ pub struct ShaderCode {
 /// The shaders of `program`, for its target's GPU.
 pub(crate) fn emit(program: &Program, target: &Target) -> Result<Vec<ShaderCode>, Diagnostic> {
     let subgroups = target.gpu.as_ref().is_some_and(|gpu| gpu.has("subgroups"));
-    let code = |kernel| {
-        let variant = |subgroups| {
-            drupe_gpu::emit(kernel, &drupe_gpu::Options { subgroups, ..Default::default() })
+    let code = |kernel: &Kernel| {
+        // Only what combines values across a workgroup differs.
+        let ways: &[bool] = if subgroups && kernel.combines_across() { &[true, false] } else { &[false] };
+        let variant = |subgroups: &bool| {
+            drupe_gpu::emit(kernel, &drupe_gpu::Options { subgroups: *subgroups, ..Default::default() })
                 .map_err(|error| Diagnostic::new("gpu", error))
         };
-        let plain = variant(false)?;
-        let mut variants = Vec::new();
-        if subgroups {
-            let better = variant(true)?;
-            if better.spirv != plain.spirv {
-                variants.push(better);
-            }
-        }
-        variants.push(plain);
+        let variants = ways.iter().map(variant).collect::<Result<_, Diagnostic>>()?;
         Ok(ShaderCode { variants, test: None })
     };
     program.shaders.iter().map(code).collect()
@@ -110,7 +105,7 @@ pub(crate) fn needs(program: &Program, shaders: &[ShaderCode], target: &Target, 
         }
     }
     features.sort();
-    let shared = |kernel: &drupe_kernel::Kernel| -> u32 {
+    let shared = |kernel: &Kernel| -> u32 {
         kernel.shared.iter().map(|array| array.dtype.bytes_of(array.length as usize) as u32).sum()
     };
     let steps = program.steps.iter().filter(|step| matches!(step.work, Work::Shader(_)));

@@ -59,8 +59,7 @@ pub fn lower_for_all(module: &Module, options: &CompileOptions) -> Result<Vec<Pr
 
 /// `module` with its floats in the type in which the GPU's plan stores them.
 fn with_gpu_floats<'a>(module: &'a Module, options: &CompileOptions) -> Result<Cow<'a, Module>, Diagnostic> {
-    let has = options.target.gpu.as_ref().is_some_and(|gpu| gpu.has("f16"));
-    match options.gpu_floats.unwrap_or(if has { DType::F16 } else { DType::F32 }) {
+    match options.stored_floats() {
         DType::F16 => drupe_quantize::halve_floats(module).map(Cow::Owned),
         _ => Ok(Cow::Borrowed(module)),
     }

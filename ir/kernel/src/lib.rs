@@ -204,6 +204,42 @@ pub struct Block {
     pub yields: Vec<Value>,
 }
 
+impl Block {
+    /// Calls `seen` with every instruction, loops and branches before what is in them.
+    pub fn visit<'a>(&'a self, seen: &mut impl FnMut(&'a Inst)) {
+        for inst in &self.insts {
+            seen(inst);
+            match inst {
+                Inst::For(inner) => inner.body.visit(seen),
+                Inst::If { then, otherwise, .. } => {
+                    then.visit(seen);
+                    otherwise.visit(seen);
+                }
+                Inst::Float { .. }
+                | Inst::Int { .. }
+                | Inst::Iota { .. }
+                | Inst::Dim { .. }
+                | Inst::Invocation { .. }
+                | Inst::Unary { .. }
+                | Inst::Binary { .. }
+                | Inst::Fma { .. }
+                | Inst::Select { .. }
+                | Inst::Cast { .. }
+                | Inst::Bitcast { .. }
+                | Inst::Splat { .. }
+                | Inst::Extract { .. }
+                | Inst::Reduce { .. }
+                | Inst::Shuffle { .. }
+                | Inst::Load { .. }
+                | Inst::Store { .. }
+                | Inst::Prefetch { .. }
+                | Inst::Barrier
+                | Inst::Across { .. } => {}
+            }
+        }
+    }
+}
+
 /// A fused region, scheduled for one target. See the crate's page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {
@@ -231,5 +267,12 @@ impl Kernel {
     /// The type of `value`.
     pub fn ty(&self, value: Value) -> Type {
         self.types[value.0 as usize]
+    }
+
+    /// Whether invocations combine values across the workgroup.
+    pub fn combines_across(&self) -> bool {
+        let mut found = false;
+        self.body.visit(&mut |inst| found |= matches!(inst, Inst::Across { .. }));
+        found
     }
 }

@@ -3,7 +3,7 @@
 use crate::commands::model::{CompileArgs, Device, import};
 use crate::{console, files};
 use drupe::{CompileOptions, WebModel, stages};
-use drupe_ir::Diagnostic;
+use drupe_ir::{DType, Diagnostic};
 use drupe_lower::Program;
 use drupe_target::Os;
 use std::path::{Path, PathBuf};
@@ -72,8 +72,8 @@ impl Compile {
             _ => stages::lower_for_all(&module, &options)?,
         };
         let program = programs.last().expect("the CPU's program is always there");
-        let has_halves = options.target.gpu.as_ref().is_some_and(|gpu| gpu.has("f16"));
-        if has_halves && options.gpu.is_some() && options.gpu_floats.is_none() && self.emit == Emit::Blob {
+        let by_target = options.gpu_floats.is_none() && options.stored_floats() == DType::F16;
+        if by_target && options.gpu.is_some() && self.emit == Emit::Blob {
             eprintln!(
                 "note: the GPU's plan stores floats in 16 bits, as {} has them; --float f32 keeps 32",
                 options.target.name

@@ -1,6 +1,5 @@
 //! Which integers do nothing but choose addresses: those fit 31 bits, wherever they come from, for every offset does.
 
-use super::visit;
 use drupe_ir::DType;
 use drupe_kernel::{Block, Inst, Kernel, Value};
 
@@ -11,7 +10,7 @@ pub(super) fn addresses_only(kernel: &Kernel) -> Vec<bool> {
     let mut demand = Demand { only: kernel.types.iter().map(kind).collect(), changed: true };
     while demand.changed {
         demand.changed = false;
-        visit(&kernel.body, &mut |inst| demand.inst(inst));
+        kernel.body.visit(&mut |inst| demand.inst(inst));
     }
     demand.only
 }
@@ -24,7 +23,7 @@ struct Demand {
 /// Whether `block` does more than give values.
 fn has_effects(block: &Block) -> bool {
     let mut found = false;
-    visit(block, &mut |inst| found |= matches!(inst, Inst::Store { .. } | Inst::Barrier | Inst::Across { .. }));
+    block.visit(&mut |inst| found |= matches!(inst, Inst::Store { .. } | Inst::Barrier | Inst::Across { .. }));
     found
 }
 

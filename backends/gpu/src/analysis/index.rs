@@ -1,6 +1,5 @@
 //! What offsets are known to be: numbers, multiples of powers of two, not negative.
 
-use super::visit;
 use drupe_ir::{BinaryOp, DType};
 use drupe_kernel::{Inst, Kernel, Value};
 
@@ -40,7 +39,7 @@ pub(super) fn indices(kernel: &Kernel) -> Vec<Index> {
     let mut known = vec![Index::default(); kernel.types.len()];
     let count = Index { positive: true, ..Index::default() };
     known[kernel.task.0 as usize] = count;
-    visit(&kernel.body, &mut |inst| {
+    kernel.body.visit(&mut |inst| {
         let of = |value: &Value| known[value.0 as usize];
         let (out, index) = match inst {
             Inst::Int { out, value } if kernel.ty(*out).dtype != DType::Bool => {

@@ -1,6 +1,6 @@
 //! How the elements of buffers and arrays lie in memory, as shaders declare it.
 
-use super::{Index, visit};
+use super::Index;
 use drupe_ir::DType;
 use drupe_kernel::{Inst, Kernel, Local, Place, Value};
 
@@ -82,7 +82,7 @@ pub(super) fn layouts(kernel: &Kernel, wide: &[bool], index: &[Index]) -> Layout
         };
         uses.add(usize::from(ty.lanes), offset, unit, store, wide);
     };
-    visit(&kernel.body, &mut |inst| match inst {
+    kernel.body.visit(&mut |inst| match inst {
         Inst::Load { out, place, offset } => add(*place, *offset, *out, false),
         Inst::Store { place, offset, value } => add(*place, *offset, *value, true),
         Inst::Float { .. }

@@ -9,7 +9,7 @@ mod wide;
 pub(crate) use index::{Index, wrapped};
 pub(crate) use layout::{Layout, per_word};
 
-use drupe_kernel::{Block, Inst, Kernel, Value};
+use drupe_kernel::{Kernel, Value};
 
 /// What is known of a kernel.
 pub(crate) struct Facts {
@@ -42,39 +42,5 @@ impl Facts {
     /// What is known of `value`.
     pub fn index(&self, value: Value) -> Index {
         self.index[value.0 as usize]
-    }
-}
-
-/// Calls `seen` with every instruction, loops and branches before what is in them.
-fn visit<'a>(block: &'a Block, seen: &mut impl FnMut(&'a Inst)) {
-    for inst in &block.insts {
-        seen(inst);
-        match inst {
-            Inst::For(inner) => visit(&inner.body, seen),
-            Inst::If { then, otherwise, .. } => {
-                visit(then, seen);
-                visit(otherwise, seen);
-            }
-            Inst::Float { .. }
-            | Inst::Int { .. }
-            | Inst::Iota { .. }
-            | Inst::Dim { .. }
-            | Inst::Invocation { .. }
-            | Inst::Unary { .. }
-            | Inst::Binary { .. }
-            | Inst::Fma { .. }
-            | Inst::Select { .. }
-            | Inst::Cast { .. }
-            | Inst::Bitcast { .. }
-            | Inst::Splat { .. }
-            | Inst::Extract { .. }
-            | Inst::Reduce { .. }
-            | Inst::Shuffle { .. }
-            | Inst::Load { .. }
-            | Inst::Store { .. }
-            | Inst::Prefetch { .. }
-            | Inst::Barrier
-            | Inst::Across { .. } => {}
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! Which `i64`s need 64 bits: those that come from data. What is computed from tasks, dimensions and the like fits 31.
 
-use super::visit;
 use drupe_ir::DType;
 use drupe_kernel::{Inst, Kernel, Value};
 
@@ -9,7 +8,7 @@ pub(super) fn wide(kernel: &Kernel, addresses_only: &[bool]) -> Vec<bool> {
     let mut wide = Wide { kernel, addresses_only, wide: vec![false; kernel.types.len()], changed: true };
     while wide.changed {
         wide.changed = false;
-        visit(&kernel.body, &mut |inst| wide.inst(inst));
+        kernel.body.visit(&mut |inst| wide.inst(inst));
     }
     wide.wide
 }

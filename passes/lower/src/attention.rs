@@ -5,9 +5,9 @@
 //! step; the CPU keeps the three.
 
 use crate::affine::Var;
-use crate::fuse::{Region, Role};
-use crate::nest::{Address, Nest};
-use drupe_ir::{BinaryOp, FoldOp, Module, Op, Scalar, ScalarId, ValueId};
+use crate::fuse::{Region, Role, is_contraction};
+use crate::nest::{Address, Nest, QUAD};
+use drupe_ir::{Module, Op, Scalar, ScalarId, ValueId};
 use std::collections::BTreeMap;
 
 /// What a region is to an attention.
@@ -60,10 +60,9 @@ pub fn find(module: &Module, roles: &[Role], regions: &[Region]) -> BTreeMap<Val
     parts
 }
 
+/// Whether the region sums products along one variable.
 fn is_sum_of_products(region: &Region) -> bool {
-    let body = &region.body;
-    matches!(body.folds.as_slice(), [fold] if fold.op == FoldOp::Sum && fold.space.len() == 1
-        && matches!(body.node(fold.element), Scalar::Binary(BinaryOp::Mul, ..)))
+    is_contraction(&region.body) && region.body.folds[0].space.len() == 1
 }
 
 /// An attention as nests whose loops are those of the values: none are merged.
@@ -86,9 +85,6 @@ pub struct Attention {
     /// The variable of the sum whose values lie side by side.
     pub column: usize,
 }
-
-/// Elements of a vector.
-const LANES: i64 = 4;
 
 /// The most columns of the result.
 const MOST_COLUMNS: i64 = 256;
@@ -116,15 +112,14 @@ impl Attention {
         let query = (*variables.last()?)?;
         let rank = scores.extents.len();
         let (query_var, key_var) = (Var::Index(rank.checked_sub(2)?), Var::Index(rank - 1));
-        let (c, d) = scores.factors(0)?;
         let moves = |side: ScalarId, var: Var| scores.dependencies(side).contains(&var);
-        let (query_side, key_side) = if moves(c, query_var) { (c, d) } else { (d, c) };
+        let (query_side, key_side) = scores.sides(0, rank - 2)?;
         let depth = scores.body.folds[0].space[0].as_const()?;
         let apart = !moves(query_side, key_var) && moves(key_side, key_var) && !moves(key_side, query_var);
         let contiguous = [query_side, key_side]
             .iter()
             .all(|side| scores.is_vectorisable(*side, Var::Reduce(0), false) && is_load(&scores, *side));
-        let column = (0..sum.extents.len()).rev().find(|i| sum.result.coefficient(Var::Index(*i)).is(1))?;
+        let column = sum.column()?;
         let columns = sum.extents[column].as_const()?;
         let column_var = Var::Index(column);
         let values = sum.dependencies(value_side);
@@ -135,7 +130,7 @@ impl Attention {
             && !values.contains(&Var::Index(query));
         let float = scores.body.dtype(scores.body.value).is_float();
         let covers = (0..sum.extents.len()).all(|i| sum.extents[i].is(1) || (i == column) != counted.contains(&i));
-        let sizes = depth % LANES == 0 && columns % LANES == 0 && columns <= MOST_COLUMNS && depth <= MOST_COLUMNS;
+        let sizes = depth % QUAD == 0 && columns % QUAD == 0 && columns <= MOST_COLUMNS && depth <= MOST_COLUMNS;
         (distinct && apart && contiguous && fits && float && covers && sizes).then_some(Attention {
             query_side,
             key_side,

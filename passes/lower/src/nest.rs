@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The columns that a packed operand keeps together.
 pub const PANEL: i64 = 16;
 
+/// Elements of a GPU's vector.
+pub const QUAD: i64 = 4;
+
 /// Where a read or the result is, in elements from the start of its argument.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
@@ -245,6 +248,17 @@ impl Nest {
     /// Whether `id` reads memory.
     pub fn has_load(&self, id: ScalarId) -> bool {
         self.body.reachable(id).into_iter().any(|id| matches!(self.body.node(id), Scalar::Load { .. }))
+    }
+
+    /// The innermost loop variable along which the result's elements lie side by side.
+    pub fn column(&self) -> Option<usize> {
+        (0..self.extents.len()).rev().find(|i| self.result.coefficient(Var::Index(*i)).is(1))
+    }
+
+    /// The factors of fold `fold`, the one that moves along `variable` first.
+    pub fn sides(&self, fold: usize, variable: usize) -> Option<(ScalarId, ScalarId)> {
+        let (a, b) = self.factors(fold)?;
+        Some(if self.dependencies(a).contains(&Var::Index(variable)) { (a, b) } else { (b, a) })
     }
 
     /// The factors of a sum of products, as they are before they are widened to the type of the sum.

@@ -79,7 +79,7 @@ const CHUNK: i64 = 2048;
 pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
     let register_lanes = level.lanes(32) as i64;
     let mut schedule = Schedule {
-        column: (0..nest.extents.len()).rev().find(|i| nest.result.coefficient(Var::Index(*i)).is(1)),
+        column: nest.column(),
         row: None,
         lanes: 1,
         vectors: 1,

@@ -162,7 +162,7 @@ impl<'a> Builder<'a> {
         let part = self.attentions.get(&region.result).copied();
         let unpacked = part.map(|_| (Nest::unmerged(&body, &homes, &to), homes.clone()));
         let mut nest = Nest::new(&body, &homes, &to);
-        let column = (0..nest.extents.len()).rev().find(|i| nest.result.coefficient(Var::Index(*i)).is(1));
+        let column = nest.column();
         let packables = column.map_or(Vec::new(), |column| packable(&nest, column));
         for pack in packables {
             let operand = region.operands[pack.operand];

@@ -13,14 +13,11 @@
 use super::{Emitter, Frame, Point, Signature, item_digits};
 use crate::affine::Var;
 use crate::attention::Attention;
-use crate::nest::Nest;
+use crate::nest::{Nest, QUAD};
 use crate::schedule::{Schedule, Spread};
 use drupe_ir::{BinaryOp, DType, Dim, FoldOp, ScalarId, UnaryOp};
 use drupe_kernel::{Kernel, Place, Type, Value};
 use indexmap::IndexSet;
-
-/// Lanes of a vector.
-const LANES: i64 = 4;
 
 /// Keys of a tile, and invocations of a workgroup.
 const KEYS: i64 = 64;
@@ -39,10 +36,10 @@ fn schedule(attention: &Attention) -> Schedule {
     Schedule {
         column: Some(attention.column),
         row: None,
-        lanes: LANES as u16,
+        lanes: QUAD as u16,
         vectors: 1,
         rows: 1,
-        fold_lanes: LANES as u16,
+        fold_lanes: QUAD as u16,
         chunk: None,
         unroll: 1,
         rows_inside: false,
@@ -127,8 +124,8 @@ impl<'a> Emitter<'a> {
         };
         self.bring_queries(attention, &shares);
         self.b.barrier();
-        let (scalar, vector) = (Type::scalar(DType::F32), Type::vector(DType::F32, LANES as u16));
-        let quads = columns / LANES;
+        let (scalar, vector) = (Type::scalar(DType::F32), Type::vector(DType::F32, QUAD as u16));
+        let quads = columns / QUAD;
         let own = (quads + SHARERS - 1) / SHARERS;
         // The largest score, the sum of the weights, the weighted sums.
         let mut init = vec![self.b.number(scalar, LEAST), self.b.number(scalar, 0.0)];
@@ -173,14 +170,14 @@ impl<'a> Emitter<'a> {
     /// Four elements of a factor of the scores, along the depth.
     fn along_depth(&mut self, side: ScalarId) -> Value {
         self.vector = Some(Var::Reduce(0));
-        let value = self.scalar(side, &Point { row: 0, column: 0, lanes: LANES as u16, reduce: vec![0] });
+        let value = self.scalar(side, &Point { row: 0, column: 0, lanes: QUAD as u16, reduce: vec![0] });
         self.vector = None;
-        self.b.splat(value, LANES as u16)
+        self.b.splat(value, QUAD as u16)
     }
 
     /// The workgroup's queries to shared memory; those beyond the last are the last.
     fn bring_queries(&mut self, attention: &'a Attention, shares: &Shares) {
-        let (query, sharer, four) = (shares.query, shares.sharer, self.b.int(LANES));
+        let (query, sharer, four) = (shares.query, shares.sharer, self.b.int(QUAD));
         let at = self.binary(BinaryOp::Add, shares.first, query);
         let one = self.b.int(1);
         let last = self.binary(BinaryOp::Sub, shares.query_count, one);
@@ -193,7 +190,7 @@ impl<'a> Emitter<'a> {
         self.among_scores(attention, |this| {
             this.bases.insert(Var::Index(query_variable), at);
             let nothing: Vec<Value> = Vec::new();
-            this.for_each(low, depth, SHARERS * LANES, nothing, |this, step, _| {
+            this.for_each(low, depth, SHARERS * QUAD, nothing, |this, step, _| {
                 this.bases.insert(Var::Reduce(0), step);
                 let value = this.along_depth(attention.query_side);
                 let value = this.b.cast(value, query_type);
@@ -217,10 +214,10 @@ impl<'a> Emitter<'a> {
         let rank = attention.scores.extents.len();
         self.among_scores(attention, |this| {
             this.bases.insert(Var::Index(rank - 1), key);
-            let vector = Type::vector(DType::F32, LANES as u16);
+            let vector = Type::vector(DType::F32, QUAD as u16);
             let init = (0..QUERIES).map(|_| this.b.number(vector, 0.0)).collect();
             let (zero, end) = (this.b.int(0), this.b.int(depth));
-            let sums = this.for_each(zero, end, LANES, init, |this, step, carried| {
+            let sums = this.for_each(zero, end, QUAD, init, |this, step, carried| {
                 this.bases.insert(Var::Reduce(0), step);
                 let key = this.along_depth(attention.key_side);
                 let key = this.b.cast(key, DType::F32);
@@ -228,7 +225,7 @@ impl<'a> Emitter<'a> {
                 for (query, sum) in carried.iter().enumerate() {
                     let row = this.b.int(query as i64 * depth);
                     let at = this.binary(BinaryOp::Add, row, step);
-                    let query = this.b.load(queries, at, Type::vector(query_type, LANES as u16));
+                    let query = this.b.load(queries, at, Type::vector(query_type, QUAD as u16));
                     let query = this.b.cast(query, DType::F32);
                     sums.push(this.b.fma(query, key, *sum));
                 }
@@ -337,7 +334,7 @@ impl<'a> Emitter<'a> {
                 let (column, _) = this.attention_column(shares, number as i64, quads);
                 this.bases.insert(Var::Index(attention.column), column);
                 this.frames.push(Frame::default());
-                let point = Point { row: 0, column: 0, lanes: LANES as u16, reduce: vec![0] };
+                let point = Point { row: 0, column: 0, lanes: QUAD as u16, reduce: vec![0] };
                 let value = this.scalar(attention.value_side, &point);
                 let value = this.b.cast(value, DType::F32);
                 this.frames.pop();
@@ -350,7 +347,7 @@ impl<'a> Emitter<'a> {
     /// The first of four columns that are this invocation's `number`-th, and whether they are there: if not, the last
     /// are computed once more.
     fn attention_column(&mut self, shares: &Shares, number: i64, quads: i64) -> (Value, Option<Value>) {
-        let (offset, four) = (self.b.int(number * SHARERS), self.b.int(LANES));
+        let (offset, four) = (self.b.int(number * SHARERS), self.b.int(QUAD));
         let quad = self.binary(BinaryOp::Add, shares.sharer, offset);
         if (number + 1) * SHARERS <= quads {
             return (self.binary(BinaryOp::Mul, quad, four), None);
@@ -377,13 +374,13 @@ impl<'a> Emitter<'a> {
             this.bases.insert(Var::Index(query_variable), query);
             for (number, sum) in state[2..].iter().enumerate() {
                 let (column, there) = this.attention_column(shares, number as i64, quads);
-                let divisor = this.b.splat(state[1], LANES as u16);
+                let divisor = this.b.splat(state[1], QUAD as u16);
                 let value = this.binary(BinaryOp::Div, *sum, divisor);
                 let value = this.b.cast(value, element);
                 this.when(there, |this| {
                     this.bases.insert(Var::Index(attention.column), column);
                     this.folds.insert((0, 0, 0), value);
-                    this.values(1, &[(0, LANES as u16)]);
+                    this.values(1, &[(0, QUAD as u16)]);
                 });
             }
         });

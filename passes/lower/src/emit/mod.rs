@@ -226,6 +226,21 @@ impl Emitter<'_> {
         self.b.branch(condition, then, otherwise)
     }
 
+    /// `body`, where `condition` holds; always, if there is none.
+    fn when(&mut self, condition: Option<Value>, body: impl FnOnce(&mut Self)) {
+        let Some(condition) = condition else {
+            self.frames.push(Frame::default());
+            body(self);
+            self.frames.pop();
+            return;
+        };
+        let then = |this: &mut Self| {
+            body(this);
+            Vec::new()
+        };
+        self.choose(condition, then, |_| Vec::new());
+    }
+
     fn binary(&mut self, op: BinaryOp, a: Value, b: Value) -> Value {
         self.b.binary(op, a, b)
     }
@@ -288,11 +303,7 @@ impl Emitter<'_> {
         }
         let total = self.dim(total);
         let inside = self.binary(BinaryOp::Lt, item, total);
-        let then = |this: &mut Self| {
-            body(this);
-            Vec::new()
-        };
-        self.choose(inside, then, |_| Vec::new());
+        self.when(Some(inside), body);
     }
 
     /// Item number `item`.
@@ -304,8 +315,17 @@ impl Emitter<'_> {
 
     /// Sets the loop variables that `digits` count from a number.
     fn decode(&mut self, digits: &[Digit], number: Value) {
-        let mut rest = number;
-        for (position, (variable, extent, size)) in digits.iter().enumerate().rev() {
+        let extents: Vec<_> = digits.iter().map(|(_, extent, size)| (extent, *size)).collect();
+        let counted = self.count(&extents, number);
+        for ((variable, ..), at) in digits.iter().zip(counted) {
+            self.bases.insert(Var::Index(*variable), at);
+        }
+    }
+
+    /// The digits of a number, from the outermost to the innermost: each below its extent, times its size.
+    fn count(&mut self, extents: &[(&Dim, i64)], number: Value) -> Vec<Value> {
+        let (mut rest, mut digits) = (number, Vec::new());
+        for (position, (extent, size)) in extents.iter().enumerate().rev() {
             // Without elements there is no number to decode, and nothing may be divided by 0 all the same.
             let extent = if extent.is(0) { self.b.int(1) } else { self.dim(extent) };
             let mut at = rest;
@@ -314,9 +334,10 @@ impl Emitter<'_> {
                 rest = self.binary(BinaryOp::FloorDiv, rest, extent);
             }
             let size = self.b.int(*size);
-            let value = self.binary(BinaryOp::Mul, at, size);
-            self.bases.insert(Var::Index(*variable), value);
+            digits.push(self.binary(BinaryOp::Mul, at, size));
         }
+        digits.reverse();
+        digits
     }
 
     /// The loops within an item.

@@ -11,15 +11,12 @@
 //! convolution (its padding is read from the halo), the rows of a matrix. What lies beyond the last row or column is
 //! read from the last, and not stored.
 
-use super::{Digit, Emitter, Frame, Point, digits};
+use super::{Digit, Emitter, Point, digits};
 use crate::affine::Var;
-use crate::nest::{Address, Nest, PANEL};
+use crate::nest::{Address, Nest, PANEL, QUAD};
 use crate::schedule::{Schedule, Staged};
 use drupe_ir::{BinaryOp, DType, Dim, ScalarId};
 use drupe_kernel::{Place, Type, Value};
-
-/// Lanes of a vector.
-const LANES: i64 = 4;
 
 /// How many workgroups the contraction takes.
 pub(super) fn tiles(nest: &Nest, schedule: &Schedule, staged: &Staged) -> Dim {
@@ -49,16 +46,14 @@ struct Plan {
 impl Plan {
     fn new(nest: &Nest, schedule: &Schedule, staged: &Staged) -> Plan {
         let column = schedule.column.expect("a staged contraction has a column");
-        let (a, b) = nest.factors(0).expect("a staged contraction sums products");
-        let moves = |side: ScalarId| nest.dependencies(side).contains(&Var::Index(column));
-        let (column_side, row_side) = if moves(a) { (a, b) } else { (b, a) };
+        let (column_side, row_side) = nest.sides(0, column).expect("a staged contraction sums products");
         let plain = Schedule { column: None, row: None, chunk: None, within: Vec::new(), ..schedule.clone() };
         let (outer, rows): (Vec<Digit>, Vec<Digit>) = digits(nest, &plain)
             .into_iter()
             .filter(|(variable, ..)| *variable != column)
             .partition(|(variable, ..)| staged.outer.contains(variable));
         let high = schedule.rows * i64::from(staged.grid.0);
-        let wide = schedule.vectors * LANES * i64::from(staged.grid.1);
+        let wide = schedule.vectors * QUAD * i64::from(staged.grid.1);
         let height = Dim::product(rows.iter().map(|(_, extent, _)| extent));
         let width = nest.extents[column].clone();
         let mut digits: Vec<_> =
@@ -67,9 +62,7 @@ impl Plan {
         digits.push((None, width.ceil_div(&Dim::from(wide)), wide));
         Plan { rows, digits, high, wide, height, width, column, row_side, column_side }
     }
-}
 
-impl Plan {
     /// Whether the columns are known to be whole tiles.
     fn whole_tiles(&self) -> bool {
         self.width.as_const().is_some_and(|width| width % self.wide == 0)
@@ -104,24 +97,18 @@ impl Emitter<'_> {
     }
 
     fn staged_tile(&mut self, staged: &Staged, plan: &Plan, size: i64) {
-        let mut rest = self.b.task();
-        let mut corner = Vec::new();
-        for (position, (variable, extent, step)) in plan.digits.iter().enumerate().rev() {
-            let (extent, step) = (self.dim(extent), self.b.int(*step));
-            let mut at = rest;
-            if position > 0 {
-                at = self.binary(BinaryOp::Mod, rest, extent);
-                rest = self.binary(BinaryOp::FloorDiv, rest, extent);
-            }
-            let at = self.binary(BinaryOp::Mul, at, step);
-            match variable {
-                Some(variable) => drop(self.bases.insert(Var::Index(*variable), at)),
-                None => corner.push(at),
+        let extents: Vec<_> = plan.digits.iter().map(|(_, extent, step)| (extent, *step)).collect();
+        let task = self.b.task();
+        let counted = self.count(&extents, task);
+        for ((variable, ..), at) in plan.digits.iter().zip(&counted) {
+            if let Some(variable) = variable {
+                self.bases.insert(Var::Index(*variable), *at);
             }
         }
+        let [.., first_row, first_column] = counted[..] else { unreachable!("rows and columns are the last digits") };
         let nest = self.nest;
         let (row_type, column_type) = (nest.body.dtype(plan.row_side), nest.body.dtype(plan.column_side));
-        let row_length = (plan.high * (staged.slab + LANES)) as u32;
+        let row_length = (plan.high * (staged.slab + QUAD)) as u32;
         let (invocation, grid) = (self.b.invocation(), self.b.int(i64::from(staged.grid.1)));
         let stage = Stage {
             rows: self.b.shared(row_type, row_length),
@@ -130,15 +117,15 @@ impl Emitter<'_> {
             column_type,
             size,
             slab: staged.slab,
-            first_row: corner[1],
-            first_column: corner[0],
+            first_row,
+            first_column,
             down: self.binary(BinaryOp::FloorDiv, invocation, grid),
             across: self.binary(BinaryOp::Mod, invocation, grid),
         };
         let dtype = self.accumulator(0);
         let op = nest.body.folds[0].op;
         let count = self.schedule.rows * self.schedule.vectors;
-        let init = (0..count).map(|_| self.identity(op, Type::vector(dtype, LANES as u16))).collect();
+        let init = (0..count).map(|_| self.identity(op, Type::vector(dtype, QUAD as u16))).collect();
         let sums = self.slabs(plan, &stage, 0, init);
         self.staged_values(plan, &stage, &sums);
     }
@@ -169,27 +156,19 @@ impl Emitter<'_> {
         for round in 0..(count + stage.size - 1) / stage.size {
             let offset = self.b.int(round * stage.size);
             let number = self.binary(BinaryOp::Add, invocation, offset);
-            self.frames.push(Frame::default());
-            if (round + 1) * stage.size <= count {
-                bring(self, number);
-            } else {
+            let inside = ((round + 1) * stage.size > count).then(|| {
                 let count = self.b.int(count);
-                let inside = self.binary(BinaryOp::Lt, number, count);
-                let then = |this: &mut Self| {
-                    bring(this, number);
-                    Vec::new()
-                };
-                self.choose(inside, then, |_| Vec::new());
-            }
-            self.frames.pop();
+                self.binary(BinaryOp::Lt, number, count)
+            });
+            self.when(inside, |this| bring(this, number));
         }
     }
 
     /// Rows x slab of the rows' operand: `[row][slab + 4]`, so that rows start in different banks.
     fn bring_rows(&mut self, plan: &Plan, stage: &Stage, level: usize, slab_start: Value) {
-        let quads = stage.slab / LANES;
+        let quads = stage.slab / QUAD;
         self.each_vector(stage, plan.high * quads, |this, number| {
-            let (quads, four) = (this.b.int(quads), this.b.int(LANES));
+            let (quads, four) = (this.b.int(quads), this.b.int(QUAD));
             let row = this.binary(BinaryOp::FloorDiv, number, quads);
             let quad = this.binary(BinaryOp::Mod, number, quads);
             let step = this.binary(BinaryOp::Mul, quad, four);
@@ -202,7 +181,7 @@ impl Emitter<'_> {
             }
             this.decode(&plan.rows, from);
             let value = this.side(plan.row_side, Var::Reduce(level), stage.row_type);
-            let pitch = this.b.int(stage.slab + LANES);
+            let pitch = this.b.int(stage.slab + QUAD);
             let to = this.binary(BinaryOp::Mul, row, pitch);
             let to = this.binary(BinaryOp::Add, to, step);
             this.b.store(stage.rows, to, value);
@@ -214,22 +193,22 @@ impl Emitter<'_> {
         let nest = self.nest;
         let packed = matches!(nest.reads[&plan.column_side].1, Address::Panels { .. });
         // What lies side by side in memory: a panel's columns of one step, or all columns.
-        let run = if packed { plan.wide.min(PANEL) } else { plan.wide } / LANES;
-        self.each_vector(stage, plan.wide * stage.slab / LANES, |this, number| {
-            let (run_value, slab, four) = (this.b.int(run), this.b.int(stage.slab), this.b.int(LANES));
+        let run = if packed { plan.wide.min(PANEL) } else { plan.wide } / QUAD;
+        self.each_vector(stage, plan.wide * stage.slab / QUAD, |this, number| {
+            let (run_value, slab, four) = (this.b.int(run), this.b.int(stage.slab), this.b.int(QUAD));
             let quad = this.binary(BinaryOp::Mod, number, run_value);
             let rest = this.binary(BinaryOp::FloorDiv, number, run_value);
             let step = this.binary(BinaryOp::Mod, rest, slab);
             let panel = this.binary(BinaryOp::FloorDiv, rest, slab);
             let inside = this.binary(BinaryOp::Mul, quad, four);
-            let width = this.b.int(run * LANES);
+            let width = this.b.int(run * QUAD);
             let before = this.binary(BinaryOp::Mul, panel, width);
             let column = this.binary(BinaryOp::Add, before, inside);
             let mut from = this.binary(BinaryOp::Add, stage.first_column, column);
             if !plan.whole_tiles() {
                 let panel = Dim::from(PANEL);
                 let end = if packed { &plan.width.ceil_div(&panel) * &panel } else { plan.width.clone() };
-                let last = this.dim(&(&end - &Dim::from(LANES)));
+                let last = this.dim(&(&end - &Dim::from(QUAD)));
                 from = this.binary(BinaryOp::Min, from, last);
             }
             this.bases.insert(Var::Index(plan.column), from);
@@ -247,9 +226,9 @@ impl Emitter<'_> {
     fn side(&mut self, side: ScalarId, along: Var, dtype: DType) -> Value {
         let vector = self.vector.replace(along);
         let reduce = vec![0; self.nest.body.folds[0].space.len()];
-        let value = self.scalar(side, &Point { row: 0, column: 0, lanes: LANES as u16, reduce });
+        let value = self.scalar(side, &Point { row: 0, column: 0, lanes: QUAD as u16, reduce });
         self.vector = vector;
-        let value = self.b.splat(value, LANES as u16);
+        let value = self.b.splat(value, QUAD as u16);
         self.b.cast(value, dtype)
     }
 
@@ -257,26 +236,26 @@ impl Emitter<'_> {
     fn accumulate(&mut self, plan: &Plan, stage: &Stage, mut sums: Vec<Value>) -> Vec<Value> {
         let (rows, vectors) = (self.schedule.rows, self.schedule.vectors);
         let dtype = self.accumulator(0);
-        let four = Type::vector(stage.row_type, LANES as u16);
-        let pitch = stage.slab + LANES;
+        let four = Type::vector(stage.row_type, QUAD as u16);
+        let pitch = stage.slab + QUAD;
         let tile_pitch = self.b.int(rows * pitch);
         let row_start = self.binary(BinaryOp::Mul, stage.down, tile_pitch);
-        let lanes = self.b.int(LANES);
+        let lanes = self.b.int(QUAD);
         let column_start = self.binary(BinaryOp::Mul, stage.across, lanes);
         let apart = plan.wide / vectors;
-        for quad in 0..stage.slab / LANES {
+        for quad in 0..stage.slab / QUAD {
             let mut left = Vec::new();
             for row in 0..rows {
-                let offset = self.b.int(row * pitch + quad * LANES);
+                let offset = self.b.int(row * pitch + quad * QUAD);
                 let at = self.binary(BinaryOp::Add, row_start, offset);
                 let value = self.b.load(stage.rows, at, four);
                 left.push(self.b.cast(value, dtype));
             }
-            for step in 0..LANES {
+            for step in 0..QUAD {
                 for vector in 0..vectors {
-                    let offset = self.b.int((quad * LANES + step) * plan.wide + vector * apart);
+                    let offset = self.b.int((quad * QUAD + step) * plan.wide + vector * apart);
                     let at = self.binary(BinaryOp::Add, column_start, offset);
-                    let right = self.b.load(stage.columns, at, Type::vector(stage.column_type, LANES as u16));
+                    let right = self.b.load(stage.columns, at, Type::vector(stage.column_type, QUAD as u16));
                     let right = self.b.cast(right, dtype);
                     for row in 0..rows {
                         let scalar = self.b.extract(left[row as usize], step as u16);
@@ -310,7 +289,7 @@ impl Emitter<'_> {
                 this.decode(&plan.rows, at);
                 for vector in 0..vectors {
                     let sum = this.b.cast(sums[(row * vectors + vector) as usize], element);
-                    let (lanes, offset) = (this.b.int(LANES), this.b.int(vector * apart));
+                    let (lanes, offset) = (this.b.int(QUAD), this.b.int(vector * apart));
                     let column = this.binary(BinaryOp::Mul, stage.across, lanes);
                     let column = this.binary(BinaryOp::Add, column, offset);
                     let column = this.binary(BinaryOp::Add, stage.first_column, column);
@@ -328,16 +307,13 @@ impl Emitter<'_> {
             this.values(1, &[(0, lanes as u16)]);
         };
         if plan.whole_tiles() {
-            self.frames.push(Frame::default());
-            store(self, column, sum, LANES);
-            self.frames.pop();
-            return;
+            return self.when(None, |this| store(this, column, sum, QUAD));
         }
-        let last = self.dim(&(&plan.width - &Dim::from(LANES)));
+        let last = self.dim(&(&plan.width - &Dim::from(QUAD)));
         let whole = self.binary(BinaryOp::Le, column, last);
-        let rest = plan.width.as_const().map_or(LANES - 1, |width| width % LANES);
+        let rest = plan.width.as_const().map_or(QUAD - 1, |width| width % QUAD);
         let then = |this: &mut Self| {
-            store(this, column, sum, LANES);
+            store(this, column, sum, QUAD);
             Vec::new()
         };
         self.choose(whole, then, |this| {
@@ -351,20 +327,5 @@ impl Emitter<'_> {
             }
             Vec::new()
         });
-    }
-
-    /// `body`, where `condition` holds.
-    pub(super) fn when(&mut self, condition: Option<Value>, body: impl FnOnce(&mut Self)) {
-        let Some(condition) = condition else {
-            self.frames.push(Frame::default());
-            body(self);
-            self.frames.pop();
-            return;
-        };
-        let then = |this: &mut Self| {
-            body(this);
-            Vec::new()
-        };
-        self.choose(condition, then, |_| Vec::new());
     }
 }

@@ -187,11 +187,7 @@ impl Emitter<'_> {
     fn once(&mut self, body: impl FnOnce(&mut Self)) {
         let (invocation, zero) = (self.b.invocation(), self.b.int(0));
         let first = self.binary(BinaryOp::Eq, invocation, zero);
-        let then = |this: &mut Self| {
-            body(this);
-            Vec::new()
-        };
-        self.choose(first, then, |_| Vec::new());
+        self.when(Some(first), body);
     }
 
     /// A register tile: its folds, then its values.

@@ -6,13 +6,10 @@
 
 use super::{Schedule, Spread, Staged, reused_row, vectorises};
 use crate::affine::Var;
-use crate::nest::{Address, Nest};
+use crate::nest::{Address, Nest, QUAD};
 use drupe_ir::{Dim, Scalar};
 use drupe_target::Gpu;
 use std::collections::BTreeSet;
-
-/// Lanes of a vector.
-const LANES: u16 = 4;
 
 /// Steps of a fold below which a workgroup does not share it out.
 const SHORT_FOLD: i64 = 32;
@@ -22,14 +19,14 @@ const TYPICAL_EXTENT: i64 = 1024;
 
 /// The schedule of `nest` for `gpu`.
 pub fn choose_for_gpu(nest: &Nest, gpu: &Gpu) -> Schedule {
-    let column = (0..nest.extents.len()).rev().find(|i| nest.result.coefficient(Var::Index(*i)).is(1));
+    let column = nest.column();
     let mut schedule = Schedule {
         column,
         row: None,
         lanes: 1,
         vectors: 1,
         rows: 1,
-        fold_lanes: LANES,
+        fold_lanes: QUAD as u16,
         chunk: None,
         unroll: 4,
         rows_inside: false,
@@ -48,7 +45,7 @@ pub fn choose_for_gpu(nest: &Nest, gpu: &Gpu) -> Schedule {
     let column_var = Var::Index(column);
     let columns = extent(&nest.extents[column]);
     if vectorises(nest, column_var) && columns >= 2 {
-        schedule.lanes = if columns >= i64::from(LANES) { LANES } else { 2 };
+        schedule.lanes = if columns >= QUAD { QUAD as u16 } else { 2 };
     }
     let tile_folds = depends(column_var).count();
     if tile_folds < nest.body.folds.len() {
@@ -70,7 +67,7 @@ pub fn choose_for_gpu(nest: &Nest, gpu: &Gpu) -> Schedule {
     let tiles = nest.extents.iter().map(extent).product::<i64>() / i64::from(schedule.lanes);
     if nest.body.folds.len() == 1 && tiles * 4 <= parallel && longest.is_some_and(|length| length >= 128) {
         // Few results of long sums.
-        schedule.vectors = if schedule.lanes == LANES && columns >= 16 { 4 } else { 1 };
+        schedule.vectors = if schedule.lanes == QUAD as u16 && columns >= 16 { 4 } else { 1 };
         schedule.chunk = Some(schedule.vectors * i64::from(schedule.lanes));
         schedule.spread = together(gpu, longest.unwrap_or(1) * 4, true);
         return schedule;
@@ -87,7 +84,7 @@ pub fn choose_for_gpu(nest: &Nest, gpu: &Gpu) -> Schedule {
 
 /// A workgroup that shares out `work` elements: no larger than keeps all busy, and a whole subgroup.
 fn together(gpu: &Gpu, work: i64, split: bool) -> Spread {
-    let wanted = (work / i64::from(LANES)).max(1) as u64;
+    let wanted = (work / QUAD).max(1) as u64;
     let size = wanted.next_power_of_two().clamp(gpu.subgroup.into(), gpu.workgroup.max(gpu.subgroup).into());
     Spread::Workgroup { size: size as u32, split }
 }
@@ -112,9 +109,8 @@ fn fold_is_contiguous(nest: &Nest, fold: usize) -> bool {
 /// cannot, or where it would not help.
 fn stage(nest: &Nest, column: usize, gpu: &Gpu, lanes: u16) -> Option<(Staged, i64, i64)> {
     let [fold] = nest.body.folds.as_slice() else { return None };
-    let (a, b) = nest.factors(0)?;
     let column_var = Var::Index(column);
-    let (column_side, row_side) = if nest.dependencies(a).contains(&column_var) { (a, b) } else { (b, a) };
+    let (column_side, row_side) = nest.sides(0, column)?;
     let last = fold.space.len().checked_sub(1)?;
     let (last_var, last_extent) = (Var::Reduce(last), fold.space[last].as_const()?);
     let known = fold.space.iter().all(|dim| dim.as_const().is_some());
@@ -128,11 +124,11 @@ fn stage(nest: &Nest, column: usize, gpu: &Gpu, lanes: u16) -> Option<(Staged, i
         Address::Panels { .. } => true,
         Address::Strided { affine, computed } => {
             let known = nest.extents[column].as_const();
-            let whole = known.is_some_and(|columns| columns % i64::from(LANES) == 0);
+            let whole = known.is_some_and(|columns| columns % QUAD == 0);
             affine.coefficient(column_var).is(1) && computed.is_empty() && whole
         }
     };
-    if !(known && separate && rows_move && contiguous && float && whole_vectors && lanes == LANES) {
+    if !(known && separate && rows_move && contiguous && float && whole_vectors && lanes == QUAD as u16) {
         return None;
     }
     let slab = [16, 8].into_iter().find(|slab| last_extent % slab == 0)?;

@@ -53,13 +53,14 @@ impl Builder<'_> {
         to: &Home,
         overwritable: &[usize],
     ) -> Option<Launch> {
+        self.options.gpu?;
+        let gpu = self.target.gpu.as_ref()?;
         let mut nest = nest.clone();
         let result = nest.body.dtype(nest.body.value);
         let reads = nest.reads.values_mut().collect();
         let arguments = self.arguments(reads, operands, &nest.operands, to, result)?;
         nest.operands = arguments.dtypes;
         nest.result = nest.result.plus(&Affine::constant(to.start.clone()));
-        let gpu = self.target.gpu.as_ref()?;
         let schedule = choose_for_gpu(&nest, gpu);
         let tasks = workgroups(&nest, &schedule);
         let signature =
@@ -94,7 +95,7 @@ impl Builder<'_> {
         to: &Home,
         result: DType,
     ) -> Option<Arguments> {
-        let gpu = self.target.gpu.as_ref().filter(|_| self.options.gpu.is_some())?;
+        let gpu = self.target.gpu.as_ref()?;
         let used: BTreeSet<usize> = reads.iter().map(|(operand, _)| *operand).collect();
         let mut distinct: IndexSet<(BufferId, DType)> = IndexSet::new();
         for operand in &used {

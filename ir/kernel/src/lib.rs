@@ -141,6 +141,9 @@ pub enum Inst {
     Binary { out: Value, op: BinaryOp, a: Value, b: Value },
     /// `a * b + c`, rounded once where the target can.
     Fma { out: Value, a: Value, b: Value, c: Value },
+    /// Lane l is lane l of `c` and the four products `a[4l + j] * b[4l + j]` summed, exactly, wrapped to 32 bits. `out`
+    /// and `c` are `i32`, `a` is `u8` or `i8`, `b` is `i8`; those have four times the lanes.
+    Dot { out: Value, a: Value, b: Value, c: Value },
     /// `a` where `condition` (bool lanes) holds, else `b`.
     Select { out: Value, condition: Value, a: Value, b: Value },
     /// Conversion of each lane to the type of `out`; float to integer rounds towards zero and saturates.
@@ -223,6 +226,7 @@ impl Block {
                 | Inst::Unary { .. }
                 | Inst::Binary { .. }
                 | Inst::Fma { .. }
+                | Inst::Dot { .. }
                 | Inst::Select { .. }
                 | Inst::Cast { .. }
                 | Inst::Bitcast { .. }

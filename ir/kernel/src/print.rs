@@ -173,6 +173,7 @@ impl Printer<'_, '_> {
             Inst::Unary { out, op, a } => (out, format!("{} {}", op.name(), name(a))),
             Inst::Binary { out, op, a, b } => (out, format!("{} {}, {}", op.name(), name(a), name(b))),
             Inst::Fma { out, a, b, c } => (out, format!("fma {}, {}, {}", name(a), name(b), name(c))),
+            Inst::Dot { out, a, b, c } => (out, format!("dot {}, {}, {}", name(a), name(b), name(c))),
             Inst::Select { out, condition, a, b } => {
                 (out, format!("select {}, {}, {}", name(condition), name(a), name(b)))
             }

@@ -211,6 +211,18 @@ impl Verifier<'_> {
                 self.expect(*c, ty)?;
                 (out, ty)
             }
+            Inst::Dot { out, a, b, c } => {
+                let (first, ty) = (self.operand(*a)?, self.operand(*c)?);
+                ensure(ty.dtype == DType::I32, || format!("products are summed in i32, not {}", ty.dtype))?;
+                ensure(matches!(first.dtype, DType::I8 | DType::U8), || {
+                    format!("the first factors of a dot product are i8 or u8, not {}", first.dtype)
+                })?;
+                ensure(u32::from(first.lanes) == 4 * u32::from(ty.lanes), || {
+                    format!("{first} has not four factors for each lane of {ty}")
+                })?;
+                self.expect(*b, first.with_dtype(DType::I8))?;
+                (out, ty)
+            }
             Inst::Select { out, condition, a, b } => {
                 let ty = self.operand(*a)?;
                 self.expect(*b, ty)?;

@@ -101,6 +101,24 @@ impl Cases {
         }
     }
 
+    /// Sums of products, alone and a few in a row.
+    fn dots(&mut self, lanes: u16) {
+        let sums = Type::vector(DType::I32, lanes);
+        for dtype in [DType::U8, DType::I8] {
+            let (first, second) = (Type::vector(dtype, 4 * lanes), Type::vector(DType::I8, 4 * lanes));
+            let inputs = [first, second, sums];
+            self.add(&format!("dot_{first}"), &inputs, false, |b, x| b.dot(x[0], x[1], x[2]));
+            self.add(&format!("dots_{first}"), &inputs, false, |b, x| {
+                let zero = b.number(sums, 0.0);
+                let once = b.dot(x[0], x[1], zero);
+                let least = b.integer(second, -128);
+                let most = b.integer(first, if dtype == DType::U8 { 255 } else { -128 });
+                let twice = b.dot(most, least, once);
+                b.dot(x[0], x[1], twice)
+            });
+        }
+    }
+
     fn moves(&mut self, ty: Type) {
         let (dtype, lanes) = (ty.dtype, ty.lanes);
         self.add(&format!("copy_{ty}"), &[ty], false, |_, x| x[0]);
@@ -192,6 +210,13 @@ pub fn instructions(lanes: u16) -> Vec<Case> {
         cases.moves(ty);
         cases.control(ty);
     }
+    cases.cases
+}
+
+/// Sums of products of octets, in vectors of `lanes` sums.
+pub fn dots(lanes: u16) -> Vec<Case> {
+    let mut cases = Cases { random: Random(11 + u64::from(lanes)), cases: Vec::new() };
+    cases.dots(lanes);
     cases.cases
 }
 

@@ -1,8 +1,8 @@
 //! # drupe-kernel-cases: kernels with data
 //!
-//! What tests of backends run: [`instructions`] has a kernel for every instruction, type and number of lanes,
-//! [`functions`] one for every function that the kernel builder expands, and [`random`] makes kernels of loops,
-//! branches, vectors and conversions. A backend's test runs a [`Case`] and asks [`Case::difference`], which
+//! What tests of backends run: [`instructions`] has a kernel for every instruction, type and number of lanes, [`dots`]
+//! those for products of octets, [`functions`] one for every function that the kernel builder expands, and [`random`]
+//! makes kernels of loops, branches, vectors and conversions. A backend's test runs a [`Case`] and asks [`Case::difference`], which
 //! compares with the interpreter; so two backends that both pass agree with each other.
 //!
 //! ```
@@ -19,7 +19,7 @@ mod generate;
 mod instructions;
 
 pub use generate::random;
-pub use instructions::{functions, instructions};
+pub use instructions::{dots, functions, instructions};
 
 use drupe_ir::DType;
 use drupe_kernel::{Access, Kernel};

@@ -118,6 +118,10 @@ impl Translator<'_> {
                 let [first, second, third] = [a, b, c].map(|value| self.held(*value).clone());
                 (out, self.fma(self.dtype(*out), &first, &second, &third))
             }
+            Inst::Dot { out, a, b, c } => {
+                let [first, second, third] = [a, b, c].map(|value| self.held(*value).clone());
+                (out, self.dot(self.dtype(*a), &first, &second, &third))
+            }
             Inst::Select { out, condition, a, b } => {
                 let [condition, first, second] = [condition, a, b].map(|value| self.held(*value).clone());
                 (out, self.select(&condition, &first, &second))

@@ -1,7 +1,7 @@
 //! Kernels on this machine and on aarch64, against the interpreter.
 
 use crate::support::{aarch64, native, run_native};
-use drupe_kernel_cases::{Case, differences, functions, instructions, random};
+use drupe_kernel_cases::{Case, differences, dots, functions, instructions, random};
 
 fn check(name: &str, cases: &[Case]) {
     match native() {
@@ -41,6 +41,13 @@ fn vectors_of_16() {
 #[test]
 fn vectors_of_64() {
     check("vectors_of_64", &instructions(64));
+}
+
+#[test]
+fn dot_products() {
+    for lanes in [1, 2, 4, 8, 16] {
+        check(&format!("dot_products_{lanes}"), &dots(lanes));
+    }
 }
 
 #[test]

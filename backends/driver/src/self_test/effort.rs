@@ -54,6 +54,7 @@ impl Numbers<'_> {
             | Inst::Iota { .. }
             | Inst::Unary { .. }
             | Inst::Fma { .. }
+            | Inst::Dot { .. }
             | Inst::Select { .. }
             | Inst::Cast { .. }
             | Inst::Bitcast { .. }

@@ -72,6 +72,7 @@ impl Demand {
                 self.all_flow(&otherwise.yields, results);
             }
             Inst::Float { .. }
+            | Inst::Dot { .. }
             | Inst::Int { .. }
             | Inst::Iota { .. }
             | Inst::Dim { .. }

@@ -59,6 +59,7 @@ pub(super) fn indices(kernel: &Kernel) -> Vec<Index> {
             Inst::Int { .. }
             | Inst::Binary { .. }
             | Inst::Fma { .. }
+            | Inst::Dot { .. }
             | Inst::Float { .. }
             | Inst::Unary { .. }
             | Inst::Cast { .. }

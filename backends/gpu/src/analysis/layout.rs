@@ -93,6 +93,7 @@ pub(super) fn layouts(kernel: &Kernel, wide: &[bool], index: &[Index]) -> Layout
         | Inst::Unary { .. }
         | Inst::Binary { .. }
         | Inst::Fma { .. }
+        | Inst::Dot { .. }
         | Inst::Select { .. }
         | Inst::Cast { .. }
         | Inst::Bitcast { .. }

@@ -66,6 +66,7 @@ impl Wide<'_> {
                 self.all_flow(&otherwise.yields, results);
             }
             Inst::Float { .. }
+            | Inst::Dot { .. }
             | Inst::Iota { .. }
             | Inst::Dim { .. }
             | Inst::Invocation { .. }

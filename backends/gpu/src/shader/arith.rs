@@ -211,6 +211,17 @@ impl Translator<'_> {
         Ok(self.wrap(dtype, &held))
     }
 
+    /// Every four factors are a part: lane l of the result is `c[l]` and the product of the parts l.
+    pub fn dot(&mut self, a: &Held, b: &Held, c: &Held) -> Held {
+        let signed = self.resized(a, Scalar::I32);
+        let mut sums = Vec::new();
+        for (lane, (a, b)) in signed.parts.iter().zip(&b.parts).enumerate() {
+            let (product, c) = (self.code.math(Math::Dot, &[*a, *b]), self.lane(c, lane));
+            sums.push(self.code.binary(Bin::Add, product, c));
+        }
+        self.of_lanes(Scalar::I32, &sums)
+    }
+
     pub fn select(&mut self, condition: &Held, a: &Held, b: &Held) -> Held {
         let mut conditions = condition.parts.iter();
         self.map2(a, b, a.scalar, |s, a, b| {

@@ -179,6 +179,10 @@ impl Translator<'_> {
                 let [first, second, third] = [a, b, c].map(|value| self.held(*value));
                 (out, self.fma(self.dtype(*out), &first, &second, &third)?)
             }
+            Inst::Dot { out, a, b, c } => {
+                let [first, second, third] = [a, b, c].map(|value| self.held(*value));
+                (out, self.dot(&first, &second, &third))
+            }
             Inst::Select { out, condition, a, b } => {
                 let wide = self.facts.wide(*out);
                 let (first, second) = (self.held(*a), self.held(*b));

@@ -2,7 +2,7 @@
 
 use crate::support::{check, check_closely, check_wgsl};
 use drupe_gpu::Options;
-use drupe_kernel_cases::{Case, functions, instructions, random};
+use drupe_kernel_cases::{Case, dots, functions, instructions, random};
 
 fn check_all(cases: &[Case]) {
     check(cases, &Options::default());
@@ -33,6 +33,13 @@ fn vectors_of_16_and_64() {
     let (many, more) = (instructions(16).into_iter().step_by(4), instructions(64).into_iter().step_by(41));
     let cases: Vec<Case> = many.chain(more).collect();
     check_all(&cases);
+}
+
+#[test]
+fn dot_products() {
+    for lanes in [1, 2, 4, 8] {
+        check_all(&dots(lanes));
+    }
 }
 
 #[test]

@@ -6,10 +6,12 @@
 mod arith;
 mod convert;
 mod divide;
+mod dot;
 mod flow;
 mod memory;
 
 use crate::{LlvmError, Machine};
+use dot::DotForm;
 use drupe_ir::DType;
 use drupe_kernel::{Access, Inst, Kernel, Type, Value};
 use std::fmt::{self, Write as _};
@@ -24,7 +26,7 @@ pub(crate) fn module(kernels: &[Kernel], machine: &Machine) -> Result<String, Ll
             return Err(LlvmError::Symbol { kernel: kernel.name.clone() });
         }
         write_entry(kernel, &mut text);
-        Writer::new(kernel, &mut text).tasks()?;
+        Writer::new(kernel, machine, &mut text).tasks()?;
     }
     Ok(text)
 }
@@ -89,13 +91,16 @@ struct Writer<'a> {
     buffers: Vec<Ssa>,
     locals: Vec<Ssa>,
     dims: Vec<Ssa>,
+    dot_form: DotForm,
+    vector_bits: u32,
 }
 
 impl<'a> Writer<'a> {
-    fn new(kernel: &'a Kernel, text: &'a mut String) -> Writer<'a> {
+    fn new(kernel: &'a Kernel, machine: &Machine, text: &'a mut String) -> Writer<'a> {
         let (names, ints) = (vec![Ssa(0); kernel.types.len()], vec![None; kernel.types.len()]);
         let (buffers, locals, dims) = (Vec::new(), Vec::new(), Vec::new());
-        Writer { kernel, text, depth: 1, next: 0, names, ints, buffers, locals, dims }
+        let (dot_form, vector_bits) = (DotForm::of(machine), machine.vector_bits);
+        Writer { kernel, text, depth: 1, next: 0, names, ints, buffers, locals, dims, dot_form, vector_bits }
     }
 
     /// The function that runs the tasks.
@@ -228,6 +233,7 @@ impl<'a> Writer<'a> {
             Inst::Unary { out, op, a } => (out, self.unary(*op, *a)?),
             Inst::Binary { out, op, a, b } => (out, self.binary(*op, *a, *b)),
             Inst::Fma { out, a, b, c } => (out, self.fma(*a, *b, *c)),
+            Inst::Dot { out, a, b, c } => (out, self.dot(*a, *b, *c)),
             Inst::Select { out, condition, a, b } => (out, self.select(*condition, *a, *b)),
             Inst::Cast { out, a } => (out, self.cast(self.name(*a), self.ty(*a), self.ty(*out).dtype)),
             Inst::Bitcast { out, a } => (out, self.bitcast(*a, self.ty(*out))),

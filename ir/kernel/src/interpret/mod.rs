@@ -6,7 +6,7 @@ mod shared;
 
 use crate::{Block, Inst, Kernel, Local, Loop, Place, Type, Value};
 use drupe_ir::{BinaryOp, UnaryOp};
-use scalar::{Lanes, binary, cast, fma, from_float, from_int, pack, reduce, unary, unpack};
+use scalar::{Lanes, binary, cast, dot, fma, from_float, from_int, pack, reduce, unary, unpack};
 use shared::Shared;
 use std::ops::Range;
 
@@ -211,6 +211,10 @@ impl Machine<'_> {
             Inst::Fma { out, a, b, c } => {
                 let (dtype, [a, b, c]) = (self.ty(*out).dtype, [a, b, c].map(|value| it.lanes(*value)));
                 (out, a.iter().zip(b).zip(c).map(|((a, b), c)| fma(dtype, *a, *b, *c)).collect())
+            }
+            Inst::Dot { out, a, b, c } => {
+                let (dtype, [a, b, c]) = (self.ty(*a).dtype, [a, b, c].map(|value| it.lanes(*value)));
+                (out, a.chunks(4).zip(b.chunks(4)).zip(c).map(|((a, b), c)| dot(dtype, a, b, *c)).collect())
             }
             Inst::Select { out, condition, a, b } => {
                 let pairs = it.lanes(*a).iter().zip(it.lanes(*b));

@@ -155,6 +155,12 @@ pub(super) fn fma(dtype: DType, a: u64, b: u64, c: u64) -> u64 {
     from_float(dtype, result)
 }
 
+/// `c` and the products of the octets `a` and `b`, summed; `a` is of type `first`, `b` is i8.
+pub(super) fn dot(first: DType, a: &[u64], b: &[u64], c: u64) -> u64 {
+    let products = a.iter().zip(b).map(|(a, b)| to_int(first, *a) * to_int(DType::I8, *b));
+    from_int(DType::I32, products.sum::<i128>() + to_int(DType::I32, c))
+}
+
 pub(super) fn cast(from: DType, to: DType, a: u64) -> u64 {
     match (from.is_float(), to.is_float()) {
         (true, true) => from_float(to, to_float(from, a)),

@@ -16,6 +16,7 @@ mod movement;
 mod norm;
 mod opaque;
 mod pool;
+mod quantized;
 mod reduce;
 mod resize;
 mod source;
@@ -111,6 +112,8 @@ pub struct Operand {
     pub name: &'static str,
     /// Whether it stands for one or more operands (the last one only).
     pub variadic: bool,
+    /// Whether it may be left out (the last one only).
+    pub optional: bool,
 }
 
 pub(crate) fn expect_rank(ty: &Type, operand: usize, ranks: std::ops::RangeInclusive<usize>) -> Result<(), OpError> {

@@ -4,7 +4,7 @@ use super::{Attr, AttrValue, Interpolation, Layout, OpError, Operand, PadMode, R
 use crate::{Body, DType, Dim, Float, Type};
 use std::sync::Arc;
 
-/// One row an operator: `"doc" Name "name" (operands, variadic...) { attribute: Type = default, ... }`.
+/// One row an operator: `"doc" Name "name" (operands, last "variadic" or "optional") { attribute: Type = default, ... }`.
 macro_rules! ops {
     ($($doc:literal $op:ident $name:literal ($($operand:ident $($dots:literal)?),*) {
         $($attr:ident : $ty:ty $(= $default:expr)?),* $(,)?
@@ -40,7 +40,9 @@ macro_rules! ops {
             pub fn operands(&self) -> &'static [Operand] {
                 match self {
                     $(Op::$op(_) => const { &[$(Operand {
-                        name: stringify!($operand), variadic: false $(|| !$dots.is_empty())?
+                        name: stringify!($operand),
+                        variadic: false $(|| matches!($dots.as_bytes(), b"variadic"))?,
+                        optional: false $(|| matches!($dots.as_bytes(), b"optional"))?,
                     }),*] },)*
                 }
             }
@@ -91,10 +93,15 @@ impl Op {
     pub fn infer(&self, operands: &[&Type]) -> Result<Type, OpError> {
         let expected = self.operands();
         let variadic = expected.last().is_some_and(|operand| operand.variadic);
-        if operands.len() < expected.len() || !variadic && operands.len() > expected.len() {
+        let least = expected.iter().filter(|operand| !operand.optional).count();
+        if operands.len() < least || !variadic && operands.len() > expected.len() {
             let names: Vec<&str> = expected.iter().map(|operand| operand.name).collect();
-            let expected =
-                format!("{}{} ({})", expected.len(), if variadic { " or more" } else { "" }, names.join(", "));
+            let count = match (variadic, least < expected.len()) {
+                (true, _) => format!("{least} or more"),
+                (false, true) => format!("{least} or {}", expected.len()),
+                (false, false) => least.to_string(),
+            };
+            let expected = format!("{count} ({})", names.join(", "));
             return Err(OpError::OperandCount { expected, have: operands.len() });
         }
         self.semantics().infer(operands)
@@ -217,6 +224,7 @@ ops! {
         stride: Vec<i64> = vec![], pad_low: Vec<i64> = vec![], pad_high: Vec<i64> = vec![], dilation: Vec<i64> = vec![],
         output_pad: Vec<i64> = vec![], groups: i64 = 1, layout: Layout = Layout::ChannelsFirst,
     }
+    "Product of quantized rows x [.., M, K] and weights [N, K]: `y[m, n]` sums `x_scale * x * (weight_scale * weight + offset)`; scales and offsets hold for equal runs of K." QuantizedLinear "quantized_linear" (x, x_scale, weight, weight_scale, offset "optional") {}
 
     // Reductions; reduced axes stay with extent 1.
     "Sum over `axes`." ReduceSum "reduce_sum" (x) { axes: Vec<i64> }

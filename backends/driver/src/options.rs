@@ -59,6 +59,12 @@ pub struct CompileOptions {
     /// The type in which the GPU's plan stores what the model has in f32; none for f16 where the target says that its
     /// GPU has that, else f32.
     pub gpu_floats: Option<DType>,
+    /// Tokens that the entry `prefill` of a language model takes at a time; none for a number that suits.
+    pub chunk: Option<u64>,
+    /// Whether a language model has an entry `score`, with the outputs for every token.
+    pub score: bool,
+    /// What comes with the model, by name: a tokenizer, say. It goes into the artifact as it is.
+    pub assets: Vec<(String, Arc<[u8]>)>,
     /// Who is told about the stages.
     pub watch: Watch,
 }
@@ -82,6 +88,9 @@ impl Default for CompileOptions {
             observe: false,
             gpu: None,
             gpu_floats: None,
+            chunk: None,
+            score: false,
+            assets: Vec::new(),
             watch: Watch::default(),
         }
     }

@@ -19,34 +19,43 @@ pub(crate) struct Planned {
     pub constants: Vec<u8>,
     /// The shaders section.
     pub shaders: Vec<u8>,
+    /// The assets section.
+    pub assets: Vec<u8>,
 }
 
-/// Plans `programs` for `target`: the first for the CPU, the others for its GPU. `code` are the linked images, with the
-/// entries of all programs' kernels; `shaders` are those of each program.
+/// Plans `programs` for `target`. `code` are the linked images, with the entries of all programs' kernels; `shaders` are
+/// those of each program; `assets` come with the model.
 pub(crate) fn plan(
     programs: &[&Program],
     code: &[plan::Code],
     shaders: &[Vec<ShaderCode>],
+    assets: &[(String, Arc<[u8]>)],
     target: &Target,
 ) -> Result<Planned, Diagnostic> {
-    let alignment = if programs.len() > 1 { DEVICE_ALIGNMENT } else { TENSOR_ALIGNMENT };
+    let alignment = if programs.iter().any(|program| program.for_gpu) { DEVICE_ALIGNMENT } else { TENSOR_ALIGNMENT };
     let mut constants = Constants { bytes: Vec::new(), seen: HashMap::new(), alignment };
     let mut texts = Texts::default();
     let mut plans = Vec::new();
     let mut first_kernel = 0;
-    for (number, (program, shaders)) in programs.iter().zip(shaders).enumerate() {
+    for (program, shaders) in programs.iter().zip(shaders) {
         let mut plan = plan_one(program, &mut constants)?;
         let kernels = first_kernel..first_kernel + plan.kernels.len();
         first_kernel = kernels.end;
         plan.code = code.to_vec();
         plan.code.iter_mut().for_each(|code| code.entries = code.entries[kernels.clone()].to_vec());
-        if let Some(gpu) = target.gpu.as_ref().filter(|_| number > 0) {
+        if let Some(gpu) = target.gpu.as_ref().filter(|_| program.for_gpu) {
             plan.shaders = shaders.iter().map(|shader| shader.row(&mut texts, target.os)).collect();
             plan.device = Some(crate::shaders::needs(program, shaders, target, gpu));
         }
         plans.push(plan);
     }
-    Ok(Planned { plans, constants: constants.bytes, shaders: texts.bytes })
+    let mut bytes = Vec::new();
+    for (name, contents) in assets {
+        let range = plan::Range { offset: bytes.len() as u64, len: contents.len() as u64 };
+        bytes.extend_from_slice(contents);
+        plans[0].assets.push(plan::Asset { name: name.clone(), range });
+    }
+    Ok(Planned { plans, constants: constants.bytes, shaders: texts.bytes, assets: bytes })
 }
 
 /// Plans `program`, all of whose steps are a GPU's, alone: the plan, without its shaders, and the constants section.
@@ -95,13 +104,19 @@ fn plan_one<'a>(program: &'a Program, constants: &mut Constants<'a>) -> Result<P
         exprs: planner.exprs.finish(),
         inputs,
         outputs,
+        states: program.states.iter().map(|(input, output)| state(*input, *output)).collect(),
         buffers,
         kernels,
         steps,
         scratch,
         static_arena,
+        entry: given.entry.clone(),
         ..Plan::empty(concat!("drupe ", env!("CARGO_PKG_VERSION")), &program.name)
     })
+}
+
+fn state(input: usize, output: usize) -> plan::State {
+    plan::State { input: input as u32, output: output as u32 }
 }
 
 /// The symbols that some size depends on. Every one must be told by an input's shape.

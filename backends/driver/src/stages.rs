@@ -3,6 +3,8 @@
 pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
 use crate::{CompileOptions, WebModel, emit, plan, self_test, web};
+use drupe_entries::Entry;
+use drupe_format::Plan;
 use drupe_format::plan::Code;
 use drupe_ir::{DType, Diagnostic, Module};
 use drupe_lower::{Placement, Program};
@@ -24,6 +26,19 @@ pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnosti
     })
 }
 
+/// The programs that `module` is compiled to: one, or for a language model several (see `drupe-entries`).
+pub fn split(module: &Module, options: &CompileOptions) -> Result<Vec<Entry>, Diagnostic> {
+    let default = drupe_entries::Options::default();
+    let how = drupe_entries::Options { chunk: options.chunk.unwrap_or(default.chunk), score: options.score };
+    options.watch.stage("split", || drupe_entries::split(module, &how))
+}
+
+/// [`rewrite`] for every entry.
+pub fn rewrite_all(entries: Vec<Entry>, options: &CompileOptions) -> Result<Vec<Entry>, Diagnostic> {
+    let rewritten = |entry: Entry| Ok(Entry { module: rewrite(&entry.module, options)?, ..entry });
+    entries.into_iter().map(rewritten).collect()
+}
+
 /// Makes the graph cheaper without changing what it computes.
 pub fn rewrite(module: &Module, options: &CompileOptions) -> Result<Module, Diagnostic> {
     if !options.rewrite {
@@ -38,9 +53,11 @@ pub fn lower(module: &Module, options: &CompileOptions) -> Result<Program, Diagn
     options.watch.stage("lower", || drupe_lower::lower(module, &target(options), &how))
 }
 
-/// The program for the CPU and then, if one is asked for, that for the GPU.
-pub fn lower_for_all(module: &Module, options: &CompileOptions) -> Result<Vec<Program>, Diagnostic> {
-    let mut programs = vec![lower(module, options)?];
+/// Every entry's program for the CPU and then, if the GPU's are asked for, every entry's for that.
+pub fn lower_for_all(entries: &[Entry], options: &CompileOptions) -> Result<Vec<Program>, Diagnostic> {
+    let named = |entry: &Entry, program| Program { entry: entry.name.into(), ..program };
+    let for_cpu = |entry: &Entry| Ok(named(entry, lower(&entry.module, options)?));
+    let mut programs: Vec<Program> = entries.iter().map(for_cpu).collect::<Result<_, Diagnostic>>()?;
     if let Some(placement) = options.gpu {
         let target = target(options);
         if target.gpu.is_none() {
@@ -48,11 +65,12 @@ pub fn lower_for_all(module: &Module, options: &CompileOptions) -> Result<Vec<Pr
                 .help("compile for its CPU, or describe a GPU in a section [gpu] of a target file"));
         }
         let how = drupe_lower::Options { observe: options.observe, gpu: Some(placement) };
-        programs.push(
-            options.watch.stage("lower for the GPU", || {
-                drupe_lower::lower(&*with_gpu_floats(module, options)?, &target, &how)
-            })?,
-        );
+        for entry in entries {
+            let program = options.watch.stage("lower for the GPU", || {
+                drupe_lower::lower(&*with_gpu_floats(&entry.module, options)?, &target, &how)
+            })?;
+            programs.push(named(entry, program));
+        }
     }
     Ok(programs)
 }
@@ -83,7 +101,7 @@ pub fn write_for_web(program: &Program, options: &CompileOptions) -> Result<WebM
 }
 
 /// Turns the kernels of `programs` into machine code, for every level of the target, and their shaders into what GPUs
-/// take, with tests. The first is the CPU's, the others are for GPUs, best first.
+/// take, with tests.
 pub fn emit(programs: &[&Program], options: &CompileOptions) -> Result<EmittedCode, Diagnostic> {
     let mut code = options.watch.stage("emit", || emit::emit(programs, options))?;
     if code.shaders.iter().any(|shaders| !shaders.is_empty()) {
@@ -109,7 +127,8 @@ pub fn emit_form(
     options.watch.stage("emit", || emit::emit_form(program, options, level, form))
 }
 
-/// Links and plans, and gives the artifact's bytes. `code` is that of `programs`.
+/// Links and plans, and gives the artifact's bytes. `code` is that of `programs`, which are in the order of
+/// [`lower_for_all`].
 pub fn write(programs: &[&Program], code: &EmittedCode, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
     options.watch.stage("write", || {
         let names: Vec<String> = emit::kernels(programs, 0).into_iter().map(|kernel| kernel.name).collect();
@@ -126,16 +145,20 @@ pub fn write(programs: &[&Program], code: &EmittedCode, options: &CompileOptions
             });
             images.push(image.bytes);
         }
-        let planned = plan::plan(programs, &rows, &code.shaders, &options.target)?;
+        let planned = plan::plan(programs, &rows, &code.shaders, &options.assets, &options.target)?;
         let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
-        let [first, rest @ ..] = planned.plans.as_slice() else {
+        let (for_devices, for_cpu): (Vec<&Plan>, Vec<&Plan>) =
+            planned.plans.iter().partition(|plan| plan.device.is_some());
+        let [first, entries @ ..] = for_cpu.as_slice() else {
             return Err(Diagnostic::new("internal", "there is no program to write"));
         };
         let parts = drupe_format::Parts {
             constants: &planned.constants,
             code: &images,
-            device_plans: &rest.iter().collect::<Vec<_>>(),
+            entries,
+            device_plans: &for_devices,
             shaders: &planned.shaders,
+            assets: &planned.assets,
             ..drupe_format::Parts::of(first)
         };
         drupe_format::write(&parts).map_err(|error| Diagnostic::new("plan", error))

@@ -117,6 +117,10 @@ pub struct Module {
     pub symbols: IndexMap<Arc<str>, SymbolRange>,
     /// The constants, by name.
     pub constants: IndexMap<Arc<str>, TensorData>,
+    /// What grows from run to run: inputs, by name, and the outputs that are their next values. The output is the
+    /// input with more rows behind it (a `concat` along axis 0 whose first operand is the input), so that it can take
+    /// the input's place in memory and only the new rows are written.
+    pub states: IndexMap<Arc<str>, Arc<str>>,
     /// What is computed.
     pub graph: Graph,
 }
@@ -124,8 +128,8 @@ pub struct Module {
 impl Module {
     /// An empty module.
     pub fn new(name: &str) -> Module {
-        let (symbols, constants) = (IndexMap::new(), IndexMap::new());
-        Module { name: name.into(), symbols, constants, graph: Graph::default() }
+        let (symbols, constants, states) = (IndexMap::new(), IndexMap::new(), IndexMap::new());
+        Module { name: name.into(), symbols, constants, states, graph: Graph::default() }
     }
 
     /// Adds an input. Symbols of its shape that are not declared yet get the default range.
@@ -175,6 +179,11 @@ impl Module {
     /// Names `value` as an output.
     pub fn output(&mut self, name: &str, value: ValueId) {
         self.graph.outputs.insert(name.into(), value);
+    }
+
+    /// Makes the output called `output` the next value of the input called `input`; see [`Module::states`].
+    pub fn state(&mut self, input: &str, output: &str) {
+        self.states.insert(input.into(), output.into());
     }
 
     /// The contents of `value` if it is a constant.
@@ -245,11 +254,30 @@ impl Module {
                 _ => {}
             }
         }
-        match self.graph.outputs.iter().find(|(_, value)| value.index() >= self.graph.nodes.len()) {
-            Some((name, value)) => {
-                Err(Diagnostic::new("verify", format!("output {name:?} is %{}, which does not exist", value.0)))
-            }
-            None => Ok(()),
+        if let Some((name, value)) = self.graph.outputs.iter().find(|(_, value)| value.index() >= self.graph.nodes.len())
+        {
+            return Err(Diagnostic::new("verify", format!("output {name:?} is %{}, which does not exist", value.0)));
         }
+        self.states.iter().try_for_each(|(input, output)| self.verify_state(input, output))
+    }
+
+    fn verify_state(&self, input: &str, output: &str) -> Result<(), Diagnostic> {
+        let fail = |what: &str| {
+            Err(Diagnostic::new("verify", format!("the state {input:?} -> {output:?}: {what}"))
+                .help("the output of a state is `concat(input, more) axis=0`"))
+        };
+        let Some((_, before)) = self.graph.inputs().find(|(name, _)| ***name == *input) else {
+            return fail("there is no such input");
+        };
+        let Some(after) = self.graph.outputs.get(output) else { return fail("there is no such output") };
+        let node = self.graph.node(*after);
+        let grown = matches!(node.op, Op::Concat(ops::Concat { axis: 0 })) && node.operands.first() == Some(&before);
+        if !grown {
+            return fail("the output is not the input with more rows behind it");
+        }
+        if self.states.values().filter(|other| ***other == *output).count() > 1 {
+            return fail("the output is the next value of two inputs");
+        }
+        Ok(())
     }
 }

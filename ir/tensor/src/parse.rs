@@ -56,12 +56,14 @@ impl Parser<'_> {
                 self.symbol()?;
             } else if self.scan.eat("const") {
                 self.constant()?;
+            } else if self.scan.eat("state") {
+                self.state()?;
             } else if self.scan.eat("func") {
                 self.function()?;
                 let at_end = self.scan.rest().is_empty();
                 return if at_end { Ok(()) } else { Err(self.scan.expected("the end")) };
             } else {
-                return Err(self.scan.expected("`dim`, `const` or `func`"));
+                return Err(self.scan.expected("`dim`, `const`, `state` or `func`"));
             }
         }
     }
@@ -113,6 +115,18 @@ impl Parser<'_> {
         };
         match self.module.constants.insert(name.clone(), data) {
             Some(_) => Err(self.scan.error_at(start, format!("the constant @{name} is given twice"))),
+            None => Ok(()),
+        }
+    }
+
+    /// `state "cache.key" -> "cache.key.next"`.
+    fn state(&mut self) -> Result<(), Diagnostic> {
+        let start = self.scan.position();
+        let input: Arc<str> = self.scan.quoted()?.into();
+        self.scan.expect("->")?;
+        let output: Arc<str> = self.scan.quoted()?.into();
+        match self.module.states.insert(input.clone(), output) {
+            Some(_) => Err(self.scan.error_at(start, format!("the input {input:?} has two next values"))),
             None => Ok(()),
         }
     }

@@ -12,6 +12,9 @@ impl fmt::Display for Module {
         for (name, data) in self.constants.iter().filter(|(_, data)| data.elements() <= literal::MOST_SHOWN) {
             writeln!(f, "const @{} = {}", word(name), data.literal())?;
         }
+        for (input, output) in &self.states {
+            writeln!(f, "state {input:?} -> {output:?}")?;
+        }
         let numbers = numbers(self);
         write!(f, "func @{}(", word(&self.name))?;
         let mut sep = "";

@@ -116,8 +116,8 @@ pub type Halos = Vec<Option<Halo>>;
 /// Gives every value a home.
 ///
 /// With `whole` the room around a value is filled by one step, over the value too, instead of slab by slab: less
-/// starting of work, more writing.
-pub fn place(module: &Module, roles: &[Role], halos: &Halos, whole: bool) -> Places {
+/// starting of work, more writing. The first operand of a concatenation in `grown` is there already.
+pub fn place(module: &Module, roles: &[Role], halos: &Halos, whole: bool, grown: &[ValueId]) -> Places {
     let graph = &module.graph;
     let homes = vec![None; graph.nodes.len()];
     let mut places = Places { homes, buffers: Vec::new(), extras: Vec::new(), whole };
@@ -190,9 +190,10 @@ pub fn place(module: &Module, roles: &[Role], halos: &Halos, whole: bool) -> Pla
                 let Op::Concat(concat) = &node.op else { continue };
                 let home = places.homes[at].clone().expect("placed above");
                 let mut position = vec![Dim::from(0); node.ty.rank()];
-                for operand in &node.operands {
+                for (number, operand) in node.operands.iter().enumerate() {
                     let ty = graph.ty(*operand);
-                    if wanted[operand.index()] != Some((value, position.clone())) {
+                    let there = number == 0 && grown.contains(&value);
+                    if !there && wanted[operand.index()] != Some((value, position.clone())) {
                         let to = Home { start: home.offset_by(&position), ..home.clone() };
                         places.extras.push(Extra {
                             before: value,

@@ -42,10 +42,14 @@ impl Program {
             let own = ports.iter().filter(|port| port.buffer == BufferId(number));
             own.map(|port| format!("{:?} {}", port.name, port.ty)).collect::<Vec<_>>().join(", ")
         };
-        let also = match ports(&self.outputs) {
+        let mut also = match ports(&self.outputs) {
             none if none.is_empty() => none,
             outputs => format!(", output {outputs}"),
         };
+        let grown = self.states.iter().find(|(_, output)| self.outputs[*output].buffer == BufferId(number));
+        if let Some((input, _)) = grown {
+            also += &format!(", in place of {:?}", self.inputs[*input].name);
+        }
         match &buffer.place {
             Place::Input => format!("input {}{also}", ports(&self.inputs)),
             Place::Output => also[2..].to_owned(),

@@ -10,12 +10,19 @@ use std::sync::Arc;
 pub struct Program {
     /// The model's name.
     pub name: String,
+    /// Which of the model's entries it is; empty where there is one.
+    pub entry: String,
+    /// Whether it was lowered for the target's GPU: its steps may be a CPU's all the same.
+    pub for_gpu: bool,
     /// The symbols that dimensions use.
     pub symbols: IndexMap<Arc<str>, SymbolRange>,
     /// The inputs, in the model's order; their buffers are [`Place::Input`].
     pub inputs: Vec<Port>,
     /// The outputs, in the model's order. Two may share a buffer; a buffer may be an input's or a constant's.
     pub outputs: Vec<Port>,
+    /// Inputs and the outputs that take their place in memory, by number: what an output has in common with its input
+    /// is not written.
+    pub states: Vec<(usize, usize)>,
     /// Every run of bytes that steps touch.
     pub buffers: Vec<Buffer>,
     /// The distinct kernels.

@@ -20,6 +20,7 @@ use drupe_target::Target;
 use indexmap::{IndexMap, IndexSet};
 use shaders::AttentionPart;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Operations that are worth a task of their own.
 const TASK_OPERATIONS: i64 = 50_000;
@@ -36,6 +37,8 @@ pub struct Builder<'a> {
     target: &'a Target,
     roles: &'a [Role],
     places: Places,
+    /// Inputs and the outputs that take their place, by number.
+    states: Vec<(usize, usize)>,
     /// Copies of operands with the halo that one region needs: by region's result and operand.
     padded: BTreeMap<(ValueId, ValueId), Home>,
     kernels: IndexMap<String, KernelVariants>,
@@ -84,7 +87,9 @@ impl<'a> Builder<'a> {
                 copies.push((region.result, operand, halo));
             }
         }
-        let places = place(module, roles, &halos, options.gpu.is_some());
+        let states = states(module, options);
+        let grown: Vec<ValueId> = states.iter().map(|(_, output)| graph.outputs[*output]).collect();
+        let places = place(module, roles, &halos, options.gpu.is_some(), &grown);
         let cascades = options.gpu.is_some() && !options.observe;
         let attentions = if cascades { attention::find(module, roles, regions) } else { BTreeMap::new() };
         let mut builder = Builder {
@@ -92,6 +97,7 @@ impl<'a> Builder<'a> {
             target,
             roles,
             places,
+            states,
             padded: BTreeMap::new(),
             kernels: IndexMap::new(),
             shaders: IndexMap::new(),
@@ -385,9 +391,12 @@ impl<'a> Builder<'a> {
         };
         let mut program = Program {
             name: self.module.name.clone(),
+            entry: String::new(),
+            for_gpu: self.options.gpu.is_some(),
             symbols: self.module.symbols.clone(),
             inputs: graph.inputs().map(|(name, value)| port(name, value)).collect(),
             outputs: graph.outputs.iter().map(|(name, value)| port(name, *value)).collect(),
+            states: self.states,
             buffers: Vec::new(),
             kernels: self.kernels.into_values().collect(),
             shaders: self.shaders.into_values().collect(),
@@ -423,6 +432,19 @@ impl<'a> Builder<'a> {
         }
         program
     }
+}
+
+/// The states of `module` that keep their place in memory: where every value has a buffer of its own, and where a GPU has
+/// another copy of the input, there are none.
+fn states(module: &Module, options: &Options) -> Vec<(usize, usize)> {
+    if options.observe || options.gpu.is_some() {
+        return Vec::new();
+    }
+    let number = |(input, output): (&Arc<str>, &Arc<str>)| {
+        let input = module.graph.inputs().position(|(name, _)| name == input);
+        Some((input?, module.graph.outputs.get_index_of(output)?))
+    };
+    module.states.iter().filter_map(number).collect()
 }
 
 /// What kernels of `nest` are called.

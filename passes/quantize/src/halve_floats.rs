@@ -13,7 +13,9 @@ use half::f16;
 pub fn halve_floats(module: &Module) -> Result<Module, Diagnostic> {
     let kept = before_logarithms(module);
     let statistics = statistics(module);
-    let mut new = Module { graph: Default::default(), constants: Default::default(), ..module.clone() };
+    // A state is stored in one type, and read in another.
+    let (constants, states) = (Default::default(), Default::default());
+    let mut new = Module { graph: Default::default(), constants, states, ..module.clone() };
     let mut renamed: Vec<ValueId> = Vec::with_capacity(module.graph.nodes.len());
     for (number, node) in module.graph.nodes.iter().enumerate() {
         let value = match kept[number] || statistics[number] {

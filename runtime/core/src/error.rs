@@ -66,6 +66,20 @@ pub enum Error {
         /// What is wrong.
         fault: BuiltinFault,
     },
+    /// A state cannot have as many rows.
+    #[error("{rows} rows of state, more than {most}; start anew, or compile the model with a longer context")]
+    StateRows {
+        /// As many were asked for.
+        rows: usize,
+        /// There is room for as many.
+        most: usize,
+    },
+    /// Programs cannot take turns at one state.
+    #[error("entry {entry:?} keeps other states than the first one; make a state for programs of one artifact")]
+    OtherStates {
+        /// The entry.
+        entry: String,
+    },
     /// So many threads are a mistake.
     #[error("{threads} threads, more than {most}; as many as the device has fast cores are best")]
     TooManyThreads {

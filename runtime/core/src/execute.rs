@@ -184,6 +184,7 @@ impl Binding {
             self.revalue(program, hands)?;
         }
         self.set_pointers();
+        self.copy_states(plan);
         self.on_device(program, 0, hands, |device| device.begin())?;
         // Downloads in a row are one wait.
         let mut downloaded = 0;
@@ -407,6 +408,19 @@ impl Binding {
         self.bases.outputs = self.outputs.iter_mut().map(Memory::start).collect();
         for &(slot, address) in direct {
             self.bases.outputs[slot] = address;
+        }
+    }
+
+    /// Brings the inputs that are states to where their next values are, unless they are there.
+    fn copy_states(&self, plan: &ArchivedPlan) {
+        for state in plan.states.iter() {
+            let from = self.layout.location(&plan.inputs[state.input.to_native() as usize].buffer);
+            let to = self.layout.location(&plan.outputs[state.output.to_native() as usize].buffer);
+            let (source, destination) = (self.bases.address(&from), self.bases.address(&to));
+            if !std::ptr::eq(source, destination) {
+                // Safety: live memory by the layout's checks, and the next value is no smaller.
+                unsafe { std::ptr::copy(source, destination, from.size as usize) };
+            }
         }
     }
 

@@ -34,6 +34,11 @@
 //! program with one of them; [`Session::with_device`] runs it with a [`Device`], which does the
 //! shader steps, as `drupe-runtime-gpu` makes one. Kernels and builtins run here as ever.
 //!
+//! ## Entries and states
+//! An artifact may have several entries ([`Program::for_entry`]): a language model has one for a chunk of a prompt and
+//! one for a single token, over the same weights. What such a model keeps from run to run, its cache of keys and
+//! values, is a [`State`]: [`Session::run_with_state`] writes the new rows behind the others and copies nothing.
+//!
 //! ## Runs beside other work
 //! A run blocks. [`AsyncSession`] is a session on a thread of its own: `submit` returns a [`Run`] at once,
 //! which is a future for any executor, and has `wait` for code without one.
@@ -75,6 +80,7 @@ mod observe;
 mod pool;
 mod program;
 mod session;
+mod state;
 mod tensor;
 
 pub use async_session::{AsyncSession, Run};
@@ -85,6 +91,7 @@ pub use memory::MemoryUse;
 pub use observe::{StepReport, StepValue};
 pub use program::{LoadOptions, Program};
 pub use session::{Options, OutputView, Session};
+pub use state::State;
 pub use tensor::{Element, Tensor, TensorError, TensorView};
 
 pub use cpu::has_feature;

@@ -44,6 +44,14 @@ impl Memory {
         Ok(Memory { pages })
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.pages
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.pages
+    }
+
     pub(crate) fn start(&mut self) -> *mut u8 {
         self.pages.as_mut_ptr()
     }

@@ -29,15 +29,18 @@ pub struct LoadOptions {
 #[derive(Clone)]
 pub struct Program {
     shared: Arc<Shared>,
-    /// 0 for the CPU's plan.
+    /// A position in [`Shared::plans`].
     plan: usize,
 }
 
 struct Shared {
-    /// The CPU's plan and those for devices; they point into `storage`.
+    /// The CPU's plans, one for each entry, and then those for devices; they point into `storage`.
     plans: Vec<NonNull<ArchivedPlan>>,
+    /// The number of the CPU's.
+    entries: usize,
     constants: Range<usize>,
     shaders: Range<usize>,
+    assets: Vec<(String, Range<usize>)>,
     fingerprint: u64,
     code: Option<(usize, CodeImage)>,
     storage: Storage,
@@ -102,7 +105,7 @@ impl Program {
     fn load(storage: Storage, file: Option<&File>, options: &LoadOptions) -> Result<Program, Error> {
         let artifact = Artifact::read(&storage, options.verify)?;
         let plan = artifact.plan();
-        let plans: Vec<&ArchivedPlan> = std::iter::once(plan).chain(artifact.device_plans().iter().copied()).collect();
+        let plans: Vec<&ArchivedPlan> = artifact.plans().iter().chain(artifact.device_plans()).copied().collect();
         plans.iter().try_for_each(|plan| builtins::check_plan(plan))?;
         let mut steps = plans.iter().flat_map(|plan| plan.steps.iter());
         let needs_code = steps.any(|step| matches!(step.op, ArchivedStepOp::Kernel(_)));
@@ -118,38 +121,72 @@ impl Program {
             start..start + bytes.len()
         };
         let (constants, shaders) = (within(artifact.constants()), within(artifact.shaders()));
-        let fingerprint = artifact.fingerprint();
+        let assets = plan.assets.iter().map(|asset| {
+            let name = asset.name.as_str();
+            (name.to_owned(), within(artifact.asset(name).unwrap_or_default()))
+        });
+        let assets = assets.collect();
+        let (fingerprint, entries) = (artifact.fingerprint(), artifact.plans().len());
         let plans = plans.into_iter().map(NonNull::from).collect();
-        let shared = Shared { plans, constants, shaders, fingerprint, code, storage };
+        let shared = Shared { plans, entries, constants, shaders, assets, fingerprint, code, storage };
         Ok(Program { shared: Arc::new(shared), plan: 0 })
     }
 
-    /// The verified plan: the CPU's, unless [`Program::for_device_plan`] has chosen another.
+    /// The verified plan: the CPU's of the first entry, unless [`Program::for_entry`] or
+    /// [`Program::for_device_plan`] has chosen another.
     pub fn plan(&self) -> &ArchivedPlan {
         // Safety: points into `storage`, which is not moved from or changed while `shared` lives:
         // a map and a vector keep their address when the value that owns them moves.
         unsafe { self.shared.plans[self.plan].as_ref() }
     }
 
-    /// The number of plans for devices, best first.
+    /// The names of the entries, in the order of the file; one empty name for a model of one entry.
+    pub fn entries(&self) -> impl Iterator<Item = &str> {
+        // Safety: as in `plan`.
+        self.shared.plans[..self.shared.entries].iter().map(|plan| unsafe { plan.as_ref() }.entry.as_str())
+    }
+
+    /// The same program with the CPU's plan of the entry called `name`; none if there is no such entry.
+    pub fn for_entry(&self, name: &str) -> Option<Program> {
+        let plan = self.entries().position(|entry| entry == name)?;
+        Some(Program { shared: self.shared.clone(), plan })
+    }
+
+    /// The positions of this entry's device plans.
+    fn plans_for_devices(&self) -> impl Iterator<Item = usize> {
+        let entry = &self.plan().entry;
+        (self.shared.entries..self.shared.plans.len()).filter(move |plan| {
+            // Safety: as in `plan`.
+            unsafe { self.shared.plans[*plan].as_ref() }.entry == *entry
+        })
+    }
+
+    /// The number of this entry's plans for devices, best first.
     pub fn device_plans(&self) -> usize {
-        self.shared.plans.len() - 1
+        self.plans_for_devices().count()
     }
 
-    /// The same program with the device plan of this number; none if there are fewer. What it needs
-    /// of a device is `plan().device`.
+    /// The same program with this entry's device plan of this number; none if there are fewer. What
+    /// it needs of a device is `plan().device`.
     pub fn for_device_plan(&self, index: usize) -> Option<Program> {
-        (index < self.device_plans()).then(|| Program { shared: self.shared.clone(), plan: index + 1 })
+        let plan = self.plans_for_devices().nth(index)?;
+        Some(Program { shared: self.shared.clone(), plan })
     }
 
-    /// The same program with the CPU's plan.
+    /// The same program with the CPU's plan of the same entry.
     pub fn for_cpu(&self) -> Program {
-        Program { shared: self.shared.clone(), plan: 0 }
+        self.for_entry(&self.plan().entry).expect("the reader has seen every device plan's entry")
     }
 
-    /// Which device plan [`Program::plan`] is; none for the CPU's.
+    /// Which of the file's device plans, of all entries, [`Program::plan`] is; none for the CPU's.
     pub fn device_plan(&self) -> Option<usize> {
-        self.plan.checked_sub(1)
+        self.plan.checked_sub(self.shared.entries)
+    }
+
+    /// What comes with the model under this name, such as `tokenizer.json`.
+    pub fn asset(&self, name: &str) -> Option<&[u8]> {
+        let (_, range) = self.shared.assets.iter().find(|(known, _)| known == name)?;
+        Some(&self.shared.storage[range.clone()])
     }
 
     /// A shader's text.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use drupe_format::plan::ArchivedPort;
 use drupe_format::{Base, DType};
 
 use crate::bind::{InputShape, bind_symbols, match_inputs};
@@ -14,6 +13,7 @@ use crate::memory::MemoryUse;
 use crate::observe::StepReport;
 use crate::pool::Pool;
 use crate::program::Program;
+use crate::state::State;
 use crate::tensor::{Tensor, TensorView};
 
 /// The most threads of a session.
@@ -144,7 +144,67 @@ impl Session {
     /// [`Session::run`] without copies: the outputs lie in the session's memory.
     pub fn run_views(&mut self, inputs: &[(&str, TensorView)]) -> Result<Vec<OutputView<'_>>, Error> {
         self.execute(inputs, &[], None)?;
-        Ok(self.output_views())
+        Ok(self.output_views(|_| false))
+    }
+
+    /// [`Session::run_views`] of a model that keeps states: those inputs are `state`'s, which the run's new rows are
+    /// written behind. They count when [`State::set_rows`] says so. The outputs are those that are no states.
+    ///
+    /// # Errors
+    /// As for [`Session::run`], and when the new rows do not fit.
+    pub fn run_with_state(
+        &mut self,
+        state: &mut State,
+        inputs: &[(&str, TensorView)],
+    ) -> Result<Vec<OutputView<'_>>, Error> {
+        self.run_state(state, inputs, None)
+    }
+
+    /// [`Session::run_with_state`] that reports every step to `observer` as soon as it is done.
+    pub fn run_with_state_observed(
+        &mut self,
+        state: &mut State,
+        inputs: &[(&str, TensorView)],
+        observer: &mut dyn FnMut(StepReport<'_>),
+    ) -> Result<Vec<OutputView<'_>>, Error> {
+        self.run_state(state, inputs, Some(observer))
+    }
+
+    fn run_state(
+        &mut self,
+        state: &mut State,
+        inputs: &[(&str, TensorView)],
+        observer: Option<Observer<'_>>,
+    ) -> Result<Vec<OutputView<'_>>, Error> {
+        let outputs: Vec<(String, *mut u8, u64)> =
+            state.outputs().map(|(name, start, bytes)| (name.to_owned(), start, bytes)).collect();
+        let kept = state.inputs();
+        let mut all: Vec<(&str, TensorView)> = inputs.to_vec();
+        all.extend(kept.iter().enumerate().map(|(index, (name, _, shape))| (*name, state.view(index, shape))));
+        let shapes: Vec<InputShape> = all.iter().map(input_shape).collect();
+        self.bind_inputs(&shapes)?;
+        let layout = self.binding.as_ref().expect("bind_inputs has bound").layout();
+        let mut direct = Vec::new();
+        for (name, start, bytes) in outputs {
+            let port = &self.program.plan().outputs[self.output_index(&name)?];
+            let location = layout.location(&port.buffer);
+            match location.base {
+                Base::Output(slot) if location.offset == 0 => {
+                    if layout.output_sizes()[slot] > bytes {
+                        let rows = layout.shape(&port.shape).first().copied().unwrap_or(0);
+                        return Err(Error::StateRows { rows, most: state.capacity() });
+                    }
+                    direct.push((slot, start));
+                }
+                Base::Output(_) | Base::Arena | Base::Constants | Base::Input(_) => {
+                    return Err(Error::OtherStates { entry: self.program.plan().entry.as_str().into() });
+                }
+            }
+        }
+        self.execute(&all, &direct, observer)?;
+        // What lies in `state` may change before the caller looks.
+        let kept = |name: &str| state.outputs().any(|(output, ..)| output == name);
+        Ok(self.output_views(kept))
     }
 
     /// [`Session::run_views`] that reports every step to `observer` as soon as it is done.
@@ -154,7 +214,7 @@ impl Session {
         observer: &mut dyn FnMut(StepReport<'_>),
     ) -> Result<Vec<OutputView<'_>>, Error> {
         self.execute(inputs, &[], Some(observer))?;
-        Ok(self.output_views())
+        Ok(self.output_views(|_| false))
     }
 
     /// Runs the model and puts the outputs named in `outputs` into the caller's memory, where
@@ -185,7 +245,7 @@ impl Session {
             }
         }
         self.execute(inputs, &direct, None)?;
-        let views = self.output_views();
+        let views = self.output_views(|_| false);
         for (port, (name, memory)) in ports.into_iter().zip(outputs) {
             let bytes = views[port].tensor.bytes();
             if memory.len() < bytes.len() {
@@ -246,13 +306,11 @@ impl Session {
         done
     }
 
-    fn output_views(&self) -> Vec<OutputView<'_>> {
+    /// The outputs but those whose names `hidden` knows.
+    fn output_views(&self, mut hidden: impl FnMut(&str) -> bool) -> Vec<OutputView<'_>> {
         let binding = self.binding.as_ref().expect("a run has bound");
-        let ports = self.program.plan().outputs.iter().enumerate();
-        let view = |(index, port): (usize, &'_ ArchivedPort)| binding.output(index, port);
-        let tensors: Vec<TensorView<'_>> = ports.map(view).collect();
-        let names = self.program.plan().outputs.iter().map(|port| port.name.as_str());
-        names.zip(tensors).map(|(name, tensor)| OutputView { name, tensor }).collect()
+        let ports = self.program.plan().outputs.iter().enumerate().filter(|(_, port)| !hidden(&port.name));
+        ports.map(|(index, port)| OutputView { name: &port.name, tensor: binding.output(index, port) }).collect()
     }
 
     fn output_index(&self, name: &str) -> Result<usize, Error> {

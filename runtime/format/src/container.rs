@@ -4,7 +4,7 @@
 pub const MAGIC: [u8; 6] = *b"DRUPE\0";
 /// Version of everything in this crate that ends up in a file. Readers accept exactly this one:
 /// an artifact is made for the runtime that ships beside it, and recompiling is cheap.
-pub const FORMAT_VERSION: u16 = 2;
+pub const FORMAT_VERSION: u16 = 3;
 /// Alignment of code sections: the largest page size in common use on phones and desktops.
 pub const CODE_ALIGNMENT: u64 = 16 * 1024;
 /// Alignment of the constants section: a page.
@@ -34,7 +34,7 @@ pub(crate) const FLAG_OPTIONAL: u32 = 1;
 /// What a section holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SectionKind {
-    /// The archived [`crate::Plan`]; exactly one.
+    /// An archived [`crate::Plan`] for the CPU; one for each entry, at least one.
     Plan,
     /// Weights; exactly one, possibly empty.
     Constants,
@@ -44,6 +44,8 @@ pub enum SectionKind {
     DevicePlan,
     /// The texts of all device plans' shaders; at most one.
     Shaders,
+    /// What comes with the model, at the ranges that the first plan gives; at most one.
+    Assets,
     /// A kind of a later version.
     Other(u32),
 }
@@ -56,6 +58,7 @@ impl SectionKind {
             SectionKind::Code => 3,
             SectionKind::DevicePlan => 4,
             SectionKind::Shaders => 5,
+            SectionKind::Assets => 6,
             SectionKind::Other(code) => code,
         }
     }
@@ -67,6 +70,7 @@ impl SectionKind {
             3 => SectionKind::Code,
             4 => SectionKind::DevicePlan,
             5 => SectionKind::Shaders,
+            6 => SectionKind::Assets,
             other => SectionKind::Other(other),
         }
     }
@@ -78,7 +82,7 @@ impl SectionKind {
             SectionKind::Constants => CONSTANTS_ALIGNMENT,
             SectionKind::Code => CODE_ALIGNMENT,
             SectionKind::Shaders => SHADERS_ALIGNMENT,
-            SectionKind::Other(_) => 1,
+            SectionKind::Assets | SectionKind::Other(_) => 1,
         }
     }
 }
@@ -91,6 +95,7 @@ impl std::fmt::Display for SectionKind {
             SectionKind::Code => f.write_str("code"),
             SectionKind::DevicePlan => f.write_str("device plan"),
             SectionKind::Shaders => f.write_str("shaders"),
+            SectionKind::Assets => f.write_str("assets"),
             SectionKind::Other(code) => write!(f, "kind {code}"),
         }
     }
@@ -149,7 +154,7 @@ impl Section {
 
 /// The checksum of the format: XXH3-64, seed 0. Fast enough (about memory speed) to check code and
 /// plan at every load; it finds damage, it does not prove origin.
-pub(crate) fn checksum(bytes: &[u8]) -> u64 {
+pub fn checksum(bytes: &[u8]) -> u64 {
     twox_hash::XxHash3_64::oneshot(bytes)
 }
 

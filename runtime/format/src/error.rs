@@ -179,10 +179,10 @@ pub enum FormatError {
         /// Whether a device's plan must be there.
         device: bool,
     },
-    /// A device plan of another model than the CPU's.
-    #[error("device plan {index} has other {what} than the CPU's plan; compile the model again")]
+    /// A plan of another model than the first one, or a device plan that differs from its entry's.
+    #[error("plan {index} has other {what} than the plan it belongs to; compile the model again")]
     OtherPlan {
-        /// Which device plan.
+        /// Which: CPU plans are counted first, then those for devices.
         index: usize,
         /// What differs.
         what: &'static str,
@@ -242,6 +242,10 @@ pub enum At {
     Code(usize),
     /// A row of `shaders`.
     Shader(usize),
+    /// A row of `states`.
+    State(usize),
+    /// A row of `assets`.
+    Asset(usize),
 }
 
 impl std::fmt::Display for At {
@@ -258,6 +262,8 @@ impl std::fmt::Display for At {
             At::Arg { step, arg } => write!(f, "plan step {step} argument {arg}"),
             At::Code(index) => write!(f, "plan code image {index}"),
             At::Shader(index) => write!(f, "plan shader {index}"),
+            At::State(index) => write!(f, "plan state {index}"),
+            At::Asset(index) => write!(f, "plan asset {index}"),
         }
     }
 }
@@ -416,6 +422,16 @@ pub enum PlanError {
         at: At,
         /// Its buffer.
         buffer: usize,
+    },
+    /// Two ports that cannot be values of one state.
+    #[error("{at}: output `{output}` cannot be the next value of input `{input}`; compile the model again")]
+    State {
+        /// The state.
+        at: At,
+        /// Its input.
+        input: String,
+        /// Its output.
+        output: String,
     },
     /// An input buffer without a port.
     #[error("{at} is an input's but no input has it")]

@@ -243,6 +243,14 @@ impl Layout {
                 return Err(PlanError::TensorSize { at: At::Output(index), tensor, buffer });
             }
         }
+        for (index, state) in plan.states.iter().enumerate() {
+            let before = &plan.inputs[state.input.to_native() as usize];
+            let after = &plan.outputs[state.output.to_native() as usize];
+            if self.location(&before.buffer).size > self.location(&after.buffer).size {
+                let (input, output) = (before.name.as_str().into(), after.name.as_str().into());
+                return Err(PlanError::State { at: At::State(index), input, output });
+            }
+        }
         Ok(())
     }
 

@@ -68,7 +68,7 @@ pub use arena::{ARENA_ALIGNMENT, ArenaPlan, ArenaTooLarge, Lifetime, plan_arena,
 pub use bytes::{AlignedBytes, OutOfMemory};
 pub use container::{
     CODE_ALIGNMENT, CONSTANTS_ALIGNMENT, DEVICE_ALIGNMENT, FORMAT_VERSION, MAGIC, Section, SectionKind,
-    TENSOR_ALIGNMENT,
+    TENSOR_ALIGNMENT, checksum,
 };
 pub use describe::{describe_expr, describe_shape};
 pub use dtype::DType;

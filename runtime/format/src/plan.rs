@@ -3,9 +3,17 @@
 //! Units: sizes and offsets are bytes; dimensions are elements; steps are indices into
 //! [`Plan::steps`], and a live range is inclusive at both ends.
 //!
+//! # Entries
+//! An artifact has one or more *entries*, each with a name and ports of its own: one model may be
+//! compiled for a chunk of tokens and for a single one. They share constants and code.
+//!
+//! # States
+//! An output may be the next value of an input: the same tensor with more rows behind it. Steps
+//! write the new rows only; see [`Plan::states`].
+//!
 //! # Device plans
-//! An artifact's first plan is the CPU's: every step is a kernel or a builtin, and it runs
-//! everywhere. Those after it, if any, are *device plans*: they compute the same model with some
+//! An entry's first plan is the CPU's: every step is a kernel or a builtin, and it runs
+//! everywhere. It may have *device plans* beside it: they compute the same with some
 //! steps as shaders on a GPU, and say in [`Plan::device`] what that must have. The runtime takes
 //! the first that the device at hand can run, else the CPU's.
 //!
@@ -87,6 +95,8 @@ pub struct Plan {
     pub producer: String,
     /// The model's name.
     pub model: String,
+    /// The entry that this is a plan of, unique among CPU plans; empty for a model of one entry.
+    pub entry: String,
     /// Named dimensions, e.g. `batch`.
     pub symbols: Vec<Symbol>,
     /// Dimension and size expressions; operands are earlier entries.
@@ -95,6 +105,8 @@ pub struct Plan {
     pub inputs: Vec<Port>,
     /// What the caller gets, in the model's order. Names are unique.
     pub outputs: Vec<Port>,
+    /// Inputs whose next value is an output.
+    pub states: Vec<State>,
     /// Every run of bytes that steps touch.
     pub buffers: Vec<Buffer>,
     /// Functions in the code images, in the order of [`Code::entries`].
@@ -113,6 +125,28 @@ pub struct Plan {
     pub device: Option<DeviceNeeds>,
     /// The device's functions; none in the CPU's plan.
     pub shaders: Vec<Shader>,
+    /// What comes with the model, such as a tokenizer; in the artifact's first plan only.
+    pub assets: Vec<Asset>,
+}
+
+/// An input and the output that is its next value: equal but for axis 0, where the output has more
+/// rows. Steps write those; the rows of the input are expected to be in the output's memory before
+/// the first step. The caller gives the same memory for both, or the runtime copies.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The position in [`Plan::inputs`].
+    pub input: u32,
+    /// The position in [`Plan::outputs`]; its [`Place::Output`] buffer is no other output's.
+    pub output: u32,
+}
+
+/// A named run of bytes that steps do not use.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Asset {
+    /// Unique, not empty; a file's name for what was a file: `tokenizer.json`.
+    pub name: String,
+    /// Where it is in the assets section.
+    pub range: Range,
 }
 
 /// The baked arena of a plan without symbolic buffer sizes.
@@ -281,10 +315,12 @@ impl Plan {
         Plan {
             producer: producer.into(),
             model: model.into(),
+            entry: String::new(),
             symbols: Vec::new(),
             exprs: vec![Expr::Const(0)],
             inputs: Vec::new(),
             outputs: Vec::new(),
+            states: Vec::new(),
             buffers: Vec::new(),
             kernels: Vec::new(),
             steps: Vec::new(),
@@ -293,6 +329,7 @@ impl Plan {
             static_arena: Some(StaticArena { bytes: 0, lower_bound: 0 }),
             device: None,
             shaders: Vec::new(),
+            assets: Vec::new(),
         }
     }
 }

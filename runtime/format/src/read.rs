@@ -26,7 +26,7 @@ pub enum Verify {
 pub struct Artifact<'a> {
     bytes: &'a [u8],
     sections: Vec<Section>,
-    plan: &'a ArchivedPlan,
+    plans: Vec<&'a ArchivedPlan>,
     device_plans: Vec<&'a ArchivedPlan>,
 }
 
@@ -44,25 +44,32 @@ impl<'a> Artifact<'a> {
         for (index, section) in sections.iter().enumerate() {
             let skipped = match section.kind {
                 SectionKind::Plan | SectionKind::Code | SectionKind::DevicePlan | SectionKind::Shaders => false,
-                SectionKind::Constants | SectionKind::Other(_) => verify == Verify::Structure,
+                SectionKind::Constants | SectionKind::Assets | SectionKind::Other(_) => verify == Verify::Structure,
             };
             if !skipped {
                 check_section(bytes, index, section)?;
             }
         }
-        let plan_section = the_only(&sections, SectionKind::Plan)?;
         let constants = the_only(&sections, SectionKind::Constants)?;
-        let plan = access_plan(slice(bytes, plan_section))?;
         let code: Vec<u64> = of_kind(&sections, SectionKind::Code).map(|code| code.len).collect();
-        let device_plans: Vec<&ArchivedPlan> = of_kind(&sections, SectionKind::DevicePlan)
-            .map(|section| access_plan(slice(bytes, section)))
-            .collect::<Result<_, _>>()?;
-        let shaders = match of_kind(&sections, SectionKind::Shaders).count() {
-            0 => 0,
-            _ => the_only(&sections, SectionKind::Shaders)?.len,
+        let plans_of = |kind| -> Result<Vec<&'a ArchivedPlan>, FormatError> {
+            of_kind(&sections, kind).map(|section| access_plan(slice(bytes, section))).collect()
         };
-        verify_artifact(plan, &device_plans, &SectionSizes { constants: constants.len, code: &code, shaders })?;
-        Ok(Artifact { bytes, sections, plan, device_plans })
+        let (plans, device_plans) = (plans_of(SectionKind::Plan)?, plans_of(SectionKind::DevicePlan)?);
+        if plans.is_empty() {
+            return Err(FormatError::SectionUnique { kind: SectionKind::Plan, count: 0 });
+        }
+        let optional = |kind| match of_kind(&sections, kind).count() {
+            0 => Ok(0),
+            _ => the_only(&sections, kind).map(|section| section.len),
+        };
+        let (shaders, assets) = (optional(SectionKind::Shaders)?, optional(SectionKind::Assets)?);
+        verify_artifact(
+            &plans,
+            &device_plans,
+            &SectionSizes { constants: constants.len, code: &code, shaders, assets },
+        )?;
+        Ok(Artifact { bytes, sections, plans, device_plans })
     }
 
     /// The checksum of the table of sections, hence of all checksums: other files have others.
@@ -70,12 +77,17 @@ impl<'a> Artifact<'a> {
         u64_at(self.bytes, HEADER_LEN + self.sections.len() * ENTRY_LEN)
     }
 
-    /// The plan; every index in it is valid.
+    /// The CPU's plan of the first entry; every index in it is valid.
     pub fn plan(&self) -> &'a ArchivedPlan {
-        self.plan
+        self.plans[0]
     }
 
-    /// The plans for devices, best first; as well checked.
+    /// The CPU's plans, one for each entry; as well checked.
+    pub fn plans(&self) -> &[&'a ArchivedPlan] {
+        &self.plans
+    }
+
+    /// The plans for devices, best first for each entry; as well checked.
     pub fn device_plans(&self) -> &[&'a ArchivedPlan] {
         &self.device_plans
     }
@@ -100,6 +112,14 @@ impl<'a> Artifact<'a> {
         of_kind(&self.sections, SectionKind::Shaders).next().map_or(&[], |section| slice(self.bytes, section))
     }
 
+    /// What comes with the model under this name.
+    pub fn asset(&self, name: &str) -> Option<&'a [u8]> {
+        let asset = self.plan().assets.iter().find(|asset| asset.name == name)?;
+        let section = of_kind(&self.sections, SectionKind::Assets).next()?;
+        let start = asset.range.offset.to_native() as usize;
+        Some(&slice(self.bytes, section)[start..start + asset.range.len.to_native() as usize])
+    }
+
     /// The sections of code, in the order of the plan's `code`.
     pub fn code(&self) -> impl Iterator<Item = &Section> {
         of_kind(&self.sections, SectionKind::Code)
@@ -109,7 +129,7 @@ impl<'a> Artifact<'a> {
 impl std::fmt::Debug for Artifact<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Artifact")
-            .field("model", &self.plan.model.as_str())
+            .field("model", &self.plan().model.as_str())
             .field("sections", &self.sections)
             .finish_non_exhaustive()
     }

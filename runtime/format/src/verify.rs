@@ -4,6 +4,7 @@
 
 mod buffers;
 mod device;
+mod states;
 mod steps;
 mod symbols;
 
@@ -26,19 +27,22 @@ pub struct SectionSizes<'a> {
     pub code: &'a [u64],
     /// Bytes of the shaders section.
     pub shaders: u64,
+    /// Bytes of the assets section.
+    pub assets: u64,
 }
 
 /// [`verify_plan`] for all plans of an artifact, and that they are of one model and one file.
 pub(crate) fn verify_artifact(
-    cpu: &ArchivedPlan,
+    plans: &[&ArchivedPlan],
     device_plans: &[&ArchivedPlan],
     sections: &SectionSizes,
 ) -> Result<(), FormatError> {
-    if cpu.code.len() != sections.code.len() {
-        return Err(FormatError::CodeCount { plan: cpu.code.len(), file: sections.code.len() });
+    let code = plans.first().map_or(0, |plan| plan.code.len());
+    if code != sections.code.len() {
+        return Err(FormatError::CodeCount { plan: code, file: sections.code.len() });
     }
-    device::verify_plans(cpu, device_plans)?;
-    for plan in std::iter::once(&cpu).chain(device_plans) {
+    device::verify_plans(plans, device_plans)?;
+    for plan in plans.iter().chain(device_plans) {
         verify_plan(plan, sections)?;
     }
     Ok(())
@@ -55,6 +59,8 @@ pub fn verify_plan(plan: &ArchivedPlan, sections: &SectionSizes) -> Result<(), P
     check_index(At::Plan, "expression", plan.scratch.index(), plan.exprs.len())?;
     buffers::verify_buffers(plan, sections.constants)?;
     symbols::verify_ports(plan)?;
+    states::verify_states(plan)?;
+    states::verify_assets(plan, sections.assets)?;
     device::verify_shaders(plan, sections.shaders)?;
     let roots = buffers::roots(plan);
     steps::verify_steps(plan, &roots)?;
@@ -76,6 +82,8 @@ fn limits(plan: &ArchivedPlan) -> Result<(), PlanError> {
         ("expressions", plan.exprs.len(), MAX_ROWS),
         ("inputs", plan.inputs.len(), MAX_ROWS),
         ("outputs", plan.outputs.len(), MAX_ROWS),
+        ("states", plan.states.len(), MAX_ROWS),
+        ("assets", plan.assets.len(), MAX_ROWS),
         ("buffers", plan.buffers.len(), MAX_BUFFERS),
         ("kernels", plan.kernels.len(), MAX_ROWS),
         ("steps", plan.steps.len(), MAX_ROWS),

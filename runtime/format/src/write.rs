@@ -15,16 +15,20 @@ use crate::verify::{SectionSizes, verify_artifact};
 /// What goes into an artifact.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
-    /// The plan.
+    /// The CPU's plan of the first entry.
     pub plan: &'a Plan,
+    /// The CPU's plans of the other entries.
+    pub entries: &'a [&'a Plan],
     /// The constants section; tensors at the offsets their buffers give.
     pub constants: &'a [u8],
     /// The code images, in the order of [`Plan::code`].
     pub code: &'a [&'a [u8]],
-    /// Plans for devices, best first.
+    /// Plans for devices, best first for each entry.
     pub device_plans: &'a [&'a Plan],
     /// The shaders section; texts at the ranges that variants give.
     pub shaders: &'a [u8],
+    /// The assets section; at the ranges that [`Plan::assets`] gives.
+    pub assets: &'a [u8],
     /// Sections of kinds this version does not know.
     pub extra: &'a [Extra<'a>],
 }
@@ -32,7 +36,16 @@ pub struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// A plan and nothing else, to fill in.
     pub fn of(plan: &'a Plan) -> Parts<'a> {
-        Parts { plan, constants: &[], code: &[], device_plans: &[], shaders: &[], extra: &[] }
+        Parts {
+            plan,
+            entries: &[],
+            constants: &[],
+            code: &[],
+            device_plans: &[],
+            shaders: &[],
+            assets: &[],
+            extra: &[],
+        }
     }
 }
 
@@ -69,7 +82,7 @@ pub fn write_to(parts: &Parts, sink: &mut dyn Write) -> io::Result<()> {
 /// A file about to be emitted: head, then each section with its bytes.
 struct Encoded<'a> {
     head: Vec<u8>,
-    plan: AlignedBytes,
+    plans: Vec<AlignedBytes>,
     device_plans: Vec<AlignedBytes>,
     sections: Vec<(Section, Contents<'a>)>,
 }
@@ -77,7 +90,7 @@ struct Encoded<'a> {
 /// Where a section's bytes are.
 #[derive(Clone, Copy)]
 enum Contents<'a> {
-    Plan,
+    Plan(usize),
     DevicePlan(usize),
     Given(&'a [u8]),
 }
@@ -88,8 +101,13 @@ fn archive(plan: &Plan) -> Result<AlignedBytes, FormatError> {
     AlignedBytes::copy_of(&bytes).map_err(|error| too_large(error.to_string()))
 }
 
+fn access_all(plans: &[AlignedBytes]) -> Result<Vec<&ArchivedPlan>, FormatError> {
+    plans.iter().map(|bytes| access_plan(bytes)).collect()
+}
+
 fn encode<'a>(parts: &Parts<'a>) -> Result<Encoded<'a>, FormatError> {
-    let plan = archive(parts.plan)?;
+    let all = std::iter::once(&parts.plan).chain(parts.entries);
+    let plans: Vec<AlignedBytes> = all.map(|plan| archive(plan)).collect::<Result<_, _>>()?;
     let device_plans: Vec<AlignedBytes> =
         parts.device_plans.iter().map(|plan| archive(plan)).collect::<Result<_, _>>()?;
     let code_sizes: Vec<u64> = parts.code.iter().map(|image| image.len() as u64).collect();
@@ -97,11 +115,12 @@ fn encode<'a>(parts: &Parts<'a>) -> Result<Encoded<'a>, FormatError> {
         constants: parts.constants.len() as u64,
         code: &code_sizes,
         shaders: parts.shaders.len() as u64,
+        assets: parts.assets.len() as u64,
     };
-    let archived: Vec<&ArchivedPlan> = device_plans.iter().map(|bytes| access_plan(bytes)).collect::<Result<_, _>>()?;
-    verify_artifact(access_plan(&plan)?, &archived, &sizes)?;
+    verify_artifact(&access_all(&plans)?, &access_all(&device_plans)?, &sizes)?;
 
-    let known = 2 + parts.device_plans.len() + parts.code.len() + usize::from(!parts.shaders.is_empty());
+    let optional = [parts.shaders, parts.assets].iter().filter(|bytes| !bytes.is_empty()).count();
+    let known = 1 + plans.len() + device_plans.len() + parts.code.len() + optional;
     let count = known + parts.extra.len();
     if count > MAX_SECTIONS as usize {
         return Err(FormatError::SectionCount { count: count as u32, max: MAX_SECTIONS });
@@ -115,7 +134,9 @@ fn encode<'a>(parts: &Parts<'a>) -> Result<Encoded<'a>, FormatError> {
         let checksum = checksum(bytes);
         sections.push((Section { kind, flags, offset, len, alignment, checksum }, kept));
     };
-    add(SectionKind::Plan, 0, SectionKind::Plan.alignment(), &plan, Contents::Plan);
+    for (index, bytes) in plans.iter().enumerate() {
+        add(SectionKind::Plan, 0, SectionKind::Plan.alignment(), bytes, Contents::Plan(index));
+    }
     for (index, bytes) in device_plans.iter().enumerate() {
         let kind = SectionKind::DevicePlan;
         add(kind, 0, kind.alignment(), bytes, Contents::DevicePlan(index));
@@ -125,9 +146,10 @@ fn encode<'a>(parts: &Parts<'a>) -> Result<Encoded<'a>, FormatError> {
     for &image in parts.code {
         add(SectionKind::Code, 0, SectionKind::Code.alignment(), image, Contents::Given(image));
     }
-    if !parts.shaders.is_empty() {
-        let kind = SectionKind::Shaders;
-        add(kind, 0, kind.alignment(), parts.shaders, Contents::Given(parts.shaders));
+    for (kind, bytes) in [(SectionKind::Shaders, parts.shaders), (SectionKind::Assets, parts.assets)] {
+        if !bytes.is_empty() {
+            add(kind, 0, kind.alignment(), bytes, Contents::Given(bytes));
+        }
     }
     for (index, extra) in parts.extra.iter().enumerate() {
         let Extra { kind, alignment, bytes } = *extra;
@@ -142,7 +164,7 @@ fn encode<'a>(parts: &Parts<'a>) -> Result<Encoded<'a>, FormatError> {
         }
         add(kind, FLAG_OPTIONAL, alignment, bytes, Contents::Given(bytes));
     }
-    Ok(Encoded { head: head(&sections, end), plan, device_plans, sections })
+    Ok(Encoded { head: head(&sections, end), plans, device_plans, sections })
 }
 
 fn head(sections: &[(Section, Contents)], file_len: u64) -> Vec<u8> {
@@ -167,7 +189,7 @@ impl Encoded<'_> {
         for (section, contents) in &self.sections {
             sink.write_all(&ZEROS[..(section.offset - end) as usize])?;
             sink.write_all(match contents {
-                Contents::Plan => &self.plan,
+                Contents::Plan(index) => &self.plans[*index],
                 Contents::DevicePlan(index) => &self.device_plans[*index],
                 Contents::Given(bytes) => bytes,
             })?;

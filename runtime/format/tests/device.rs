@@ -122,7 +122,7 @@ fn reads_what_was_written() {
 fn the_layout_belongs_to_the_version() {
     let file = file(&cpu_plan(), &[&device_plan()]).expect("valid");
     let layout = twox_hash::XxHash3_64::oneshot(&file);
-    assert_eq!((drupe_format::FORMAT_VERSION, layout), (2, 9_231_399_741_385_621_696));
+    assert_eq!((drupe_format::FORMAT_VERSION, layout), (3, 5_080_280_589_953_414_509));
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn plans_have_their_roles() {
         let mut plan = device_plan();
         edit(&mut plan);
         match fault(&cpu_plan(), &[&device_plan(), &plan]) {
-            FormatError::OtherPlan { index: 1, what } => what,
+            FormatError::OtherPlan { index: 2, what } => what,
             other => panic!("{other}"),
         }
     };

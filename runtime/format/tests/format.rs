@@ -1,8 +1,8 @@
 //! Files: what is written is read back, and every damage is an error.
 
 use drupe_format::plan::{
-    Arg, Buffer, BufferId, Code, Kernel, KernelId, Place, Port, StaticArena, Step, StepOp, Symbol, SymbolId,
-    SymbolSource,
+    Arg, Asset, Buffer, BufferId, Code, Kernel, KernelId, Place, Port, Range, State, StaticArena, Step, StepOp, Symbol,
+    SymbolId, SymbolSource,
 };
 use drupe_format::{
     AlignedBytes, Artifact, At, DType, ExprBuilder, ExprOp, Extra, FormatError, Parts, Plan, PlanError, Verify, write,
@@ -87,7 +87,7 @@ fn the_same_parts_give_the_same_bytes() {
 fn the_layout_belongs_to_the_version() {
     let file = file(&plan()).expect("valid");
     let layout = twox_hash::XxHash3_64::oneshot(&file);
-    assert_eq!((drupe_format::FORMAT_VERSION, layout), (2, 3_960_527_654_040_659_519));
+    assert_eq!((drupe_format::FORMAT_VERSION, layout), (3, 15_403_084_090_052_163_148));
 }
 
 #[test]
@@ -212,4 +212,57 @@ fn overlapping_baked_buffers_are_refused() {
     let not_live = file(&plan).expect_err("used at step 1");
     let at = At::Arg { step: 1, arg: 0 };
     assert!(matches!(not_live, FormatError::Plan(PlanError::NotLive { at: found, .. }) if found == at));
+}
+
+#[test]
+fn entries_and_assets_are_read_back() {
+    let named = |entry: &str| Plan { entry: entry.into(), ..plan() };
+    let range = |offset, len| Range { offset, len };
+    let mut first = named("one");
+    first.assets =
+        vec![Asset { name: "a.json".into(), range: range(0, 2) }, Asset { name: "b".into(), range: range(1, 3) }];
+    let write_with = |first: &Plan, entries: &[&Plan]| {
+        let (constants, code) = ([7; 64], [0xC3; 100]);
+        write(&Parts { entries, constants: &constants, code: &[&code], assets: b"{}xy", ..Parts::of(first) })
+    };
+    let file = write_with(&first, &[&named("two"), &named("three")]).expect("valid");
+    let bytes = AlignedBytes::copy_of(&file).expect("small");
+    let artifact = Artifact::read(&bytes, Verify::Full).expect("valid");
+    let entries: Vec<&str> = artifact.plans().iter().map(|plan| plan.entry.as_str()).collect();
+    assert_eq!(entries, ["one", "two", "three"]);
+    assert_eq!((artifact.asset("a.json"), artifact.asset("b")), (Some(&b"{}"[..]), Some(&b"}xy"[..])));
+    assert_eq!(artifact.asset("c"), None);
+    assert_eq!(
+        write_with(&first, &[&named("one")]).expect_err("refused"),
+        FormatError::OtherPlan { index: 1, what: "entry" }
+    );
+    assert_eq!(
+        write_with(&named("one"), &[&Plan { entry: "two".into(), ..first.clone() }]).expect_err("refused"),
+        FormatError::OtherPlan { index: 1, what: "assets" }
+    );
+    first.assets[1].range.len = 4;
+    assert!(matches!(write_with(&first, &[]), Err(FormatError::Plan(PlanError::OutOfBounds { .. }))));
+    first.assets[1] = first.assets[0].clone();
+    assert!(matches!(write_with(&first, &[]), Err(FormatError::Plan(PlanError::Name { .. }))));
+}
+
+#[test]
+fn states_have_the_memory_of_one_output() {
+    let with = |edit: fn(&mut Plan)| {
+        let mut plan = plan();
+        plan.states = vec![State { input: 0, output: 0 }];
+        edit(&mut plan);
+        file(&plan).map(|_| ())
+    };
+    assert_eq!(with(|_| {}), Ok(()));
+    assert!(matches!(with(|plan| plan.states[0].output = 1), Err(FormatError::Plan(PlanError::Index { .. }))));
+    let wrong: [fn(&mut Plan); 4] = [
+        |plan| plan.outputs[0].dtype = DType::I32,
+        |plan| plan.outputs[0].shape.push(plan.inputs[0].shape[0]),
+        |plan| plan.states.push(plan.states[0]),
+        |plan| plan.outputs.push(Port { name: "other".into(), ..plan.outputs[0].clone() }),
+    ];
+    for edit in wrong {
+        assert!(matches!(with(edit), Err(FormatError::Plan(PlanError::State { .. }))));
+    }
 }

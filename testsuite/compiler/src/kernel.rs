@@ -144,7 +144,19 @@ fn compiled(
         });
     }
     let (name, symbols) = (case.kernel.name.clone(), Default::default());
-    let program = Program { name, symbols, inputs, outputs, buffers, kernels, shaders: Vec::new(), steps };
+    let program = Program {
+        name,
+        entry: String::new(),
+        for_gpu: false,
+        symbols,
+        inputs,
+        outputs,
+        states: Vec::new(),
+        buffers,
+        kernels,
+        shaders: Vec::new(),
+        steps,
+    };
     let code = drupe::stages::emit(&[&program], options).map_err(|error| error.to_string())?;
     let artifact = drupe::stages::write(&[&program], &code, options).map_err(|error| error.to_string())?;
     let names = case.kernel.buffers.iter().map(|parameter| parameter.name.clone());

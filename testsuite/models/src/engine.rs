@@ -2,7 +2,7 @@
 
 use crate::emulation::Emulator;
 use crate::{Shapes, Tensors};
-use drupe::{Backend, CompileOptions, Placement, stages};
+use drupe::{Backend, CompileOptions, Entry, Placement, stages};
 use drupe_eval::Tolerance;
 use drupe_ir::{DType, Diagnostic, Module};
 use drupe_runtime::{LoadOptions, Options, Program, Session};
@@ -124,7 +124,7 @@ impl Engine {
         let target = target.clone();
         let options = CompileOptions { backend, target, shapes, gpu, gpu_floats, ..CompileOptions::default() };
         let module = stages::rewrite(&stages::import(path, &options)?, &options)?;
-        let programs = stages::lower_for_all(&module, &options)?;
+        let programs = stages::lower_for_all(&[Entry { name: "", module: module.clone() }], &options)?;
         let all: Vec<_> = programs.iter().collect();
         let code = stages::emit(&all, &options)?;
         let run: Box<Run> = match self {

@@ -2,7 +2,7 @@
 
 use crate::commands::model::{CompileArgs, Device, import};
 use crate::{console, files};
-use drupe::{CompileOptions, WebModel, stages};
+use drupe::{CompileOptions, Entry, WebModel, stages};
 use drupe_ir::{DType, Diagnostic};
 use drupe_lower::Program;
 use drupe_target::Os;
@@ -34,6 +34,9 @@ pub(crate) struct Compile {
     /// The level of the target that --emit object, mlir, asm and kernels show; the best if not given
     #[arg(long)]
     level: Option<String>,
+    /// The entry of a language model that --emit shows, or the only one that the artifact has
+    #[arg(long)]
+    entry: Option<String>,
     /// Show how long each stage took
     #[arg(short, long)]
     verbose: bool,
@@ -63,13 +66,17 @@ enum Emit {
 impl Compile {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
         let options = self.compile.options(self.verbose)?;
-        let module = stages::rewrite(&import(&self.model, &options)?, &options)?;
+        let entries = stages::split(&import(&self.model, &options)?, &options)?;
+        let entries = stages::rewrite_all(self.shown(entries)?, &options)?;
+        let [first, ..] = entries.as_slice() else {
+            return Err(Diagnostic::new("internal", "the model has no entry"));
+        };
         if self.emit == Emit::Ir {
-            return self.write_text(module.to_string().into_bytes());
+            return self.write_text(first.module.to_string().into_bytes());
         }
         let programs = match options.target.os {
-            Os::Browser => vec![stages::lower_for_web(&module, &options)?],
-            _ => stages::lower_for_all(&module, &options)?,
+            Os::Browser => vec![stages::lower_for_web(&first.module, &options)?],
+            _ => stages::lower_for_all(&entries, &options)?,
         };
         let program = programs.last().expect("the CPU's program is always there");
         let by_target = options.gpu_floats.is_none() && options.stored_floats() == DType::F16;
@@ -102,6 +109,19 @@ impl Compile {
             Emit::Shaders => self.write_shaders(&stages::emit_shaders(program, &options)?, options.target.os),
             Emit::Ir => Ok(()),
         }
+    }
+
+    /// The entries to compile: all for an artifact, else the one to look at.
+    fn shown(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, Diagnostic> {
+        let position = match &self.entry {
+            None if self.emit == Emit::Blob => return Ok(entries),
+            None => 0,
+            Some(wanted) => entries.iter().position(|entry| entry.name == wanted.as_str()).ok_or_else(|| {
+                let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
+                Diagnostic::new("arguments", format!("the model has no entry {wanted:?}, only {names:?}"))
+            })?,
+        };
+        Ok(vec![entries.swap_remove(position)])
     }
 
     /// One file for each language a shader has, in the folder that is the output.

@@ -34,6 +34,12 @@ pub(crate) struct CompileArgs {
     /// How the GPU's plan stores floats of 32 bits; f16 rounds each value once, where it is stored
     #[arg(long, value_enum, default_value_t = Floats::Auto)]
     pub float: Floats,
+    /// How many tokens of a prompt a language model takes at a time
+    #[arg(long, value_name = "TOKENS")]
+    chunk: Option<u64>,
+    /// Compile a language model's entry `score` too: logits for every token of a text
+    #[arg(long)]
+    score: bool,
 }
 
 /// How a GPU's plan stores floats of 32 bits.
@@ -84,7 +90,10 @@ impl CompileArgs {
                 Floats::F32 => Some(DType::F32),
                 Floats::F16 => Some(DType::F16),
             },
+            chunk: self.chunk,
+            score: self.score,
             watch: console::watch(timings),
+            ..CompileOptions::default()
         })
     }
 }

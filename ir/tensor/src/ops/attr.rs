@@ -50,6 +50,14 @@ pub trait Attr: Sized {
     /// From what the textual IR has.
     fn from_value(value: &AttrValue) -> Option<Self>;
 
+    /// The same with every dimension in it replaced by what `map` makes of it. A number is no dimension.
+    fn map_dims(&self, _map: &dyn Fn(&Dim) -> Dim) -> Self
+    where
+        Self: Clone,
+    {
+        self.clone()
+    }
+
     /// [`Attr::from_value`] with an error that names the attribute.
     fn read(name: &str, value: &AttrValue) -> Result<Self, OpError> {
         Self::from_value(value)
@@ -82,6 +90,9 @@ impl Attr for Dim {
             AttrValue::Word(word) => Some(Dim::symbol(word)),
             _ => None,
         }
+    }
+    fn map_dims(&self, map: &dyn Fn(&Dim) -> Dim) -> Dim {
+        map(self)
     }
 }
 
@@ -138,7 +149,7 @@ impl Attr for Arc<str> {
     }
 }
 
-impl<T: Attr> Attr for Vec<T> {
+impl<T: Attr + Clone> Attr for Vec<T> {
     const WHAT: &'static str = "a list";
     fn to_value(&self) -> AttrValue {
         AttrValue::List(self.iter().map(T::to_value).collect())
@@ -148,6 +159,9 @@ impl<T: Attr> Attr for Vec<T> {
             AttrValue::List(values) => values.iter().map(T::from_value).collect(),
             _ => None,
         }
+    }
+    fn map_dims(&self, map: &dyn Fn(&Dim) -> Dim) -> Vec<T> {
+        self.iter().map(|value| value.map_dims(map)).collect()
     }
 }
 

@@ -58,6 +58,12 @@ macro_rules! ops {
                 }
             }
 
+            /// The same operator with every dimension among its attributes replaced by what `map` makes of it.
+            pub fn map_dims(&self, map: &dyn Fn(&Dim) -> Dim) -> Op {
+                let _ = map;
+                match self { $(Op::$op(_op) => Op::$op($op { $($attr: _op.$attr.map_dims(map),)* }),)* }
+            }
+
             /// The operator called `name` with the attributes given; the others take their defaults.
             pub fn parse(name: &str, attrs: &[(String, AttrValue)]) -> Result<Op, OpError> {
                 let find = |wanted: &str| attrs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);

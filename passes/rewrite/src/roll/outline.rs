@@ -51,7 +51,7 @@ impl Outline {
             }
         }
         let mut outline = Outline {
-            rest: Module { graph: Default::default(), ..module.clone() },
+            rest: Module { graph: Default::default(), states: IndexMap::new(), ..module.clone() },
             received: IndexMap::new(),
             blocks: runs.iter().map(|run| Block::new(module, run)).collect::<Result<_, _>>()?,
         };
@@ -94,7 +94,8 @@ impl Outline {
 
 impl Block {
     fn new(module: &Module, run: &Run) -> Result<Block, Diagnostic> {
-        let empty = Module { graph: Default::default(), constants: IndexMap::new(), ..module.clone() };
+        let (constants, states) = (IndexMap::new(), IndexMap::new());
+        let empty = Module { graph: Default::default(), constants, states, ..module.clone() };
         let mut block = Block { module: empty, opaque: IndexMap::new(), places: Vec::new() };
         let mut inputs = Vec::new();
         let own = run.own.iter().map(|values| &values[0]);

@@ -6,4 +6,5 @@ mod device;
 mod hostile;
 mod latency;
 mod run;
+mod state;
 mod support;

@@ -107,32 +107,41 @@ fn within(at: At, what: &'static str, need: u64, max: u64) -> Result<(), PlanErr
     if need <= max { Ok(()) } else { Err(PlanError::Needs { at, what, need, max }) }
 }
 
-/// Checks what the plans of one artifact have in common: the first is the CPU's, the others are
-/// devices', with the same ports and the same rows of code.
+/// Checks what the plans of one artifact have in common. The first ones are the CPU's, one for each
+/// entry; the others are devices', each with the ports of its entry's. All have the same model and
+/// the same rows of code; what is the file's is in the first alone.
 ///
 /// # Errors
 /// The first difference.
-pub(crate) fn verify_plans(cpu: &ArchivedPlan, device_plans: &[&ArchivedPlan]) -> Result<(), FormatError> {
-    if cpu.device.is_some() {
+pub(crate) fn verify_plans(plans: &[&ArchivedPlan], device_plans: &[&ArchivedPlan]) -> Result<(), FormatError> {
+    if plans.iter().any(|plan| plan.device.is_some()) {
         return Err(FormatError::PlanRole { device: false });
     }
-    for (index, plan) in device_plans.iter().enumerate() {
-        if plan.device.is_none() {
-            return Err(FormatError::PlanRole { device: true });
-        }
+    if device_plans.iter().any(|plan| plan.device.is_none()) {
+        return Err(FormatError::PlanRole { device: true });
+    }
+    for (index, plan) in plans.iter().chain(device_plans).enumerate().skip(1) {
         let same = |what: &'static str, same: bool| {
             if same { Ok(()) } else { Err(FormatError::OtherPlan { index, what }) }
         };
-        same("model", plan.model == cpu.model)?;
-        same("inputs", same_ports(&plan.inputs, &cpu.inputs))?;
-        same("outputs", same_ports(&plan.outputs, &cpu.outputs))?;
-        let code = plan.code.len() == cpu.code.len()
+        let first = plans[0];
+        same("model", plan.model == first.model)?;
+        same("assets", plan.assets.is_empty())?;
+        let code = plan.code.len() == first.code.len()
             && plan
                 .code
                 .iter()
-                .zip(cpu.code.iter())
+                .zip(first.code.iter())
                 .all(|(a, b)| a.level == b.level && a.arch == b.arch && a.features.iter().eq(b.features.iter()));
         same("code images", code)?;
+        let earlier = plans.iter().take(index).find(|other| other.entry == plan.entry);
+        if index < plans.len() {
+            same("entry", earlier.is_none())?;
+            continue;
+        }
+        let Some(of) = earlier else { return same("entry", false) };
+        same("inputs", same_ports(&plan.inputs, &of.inputs))?;
+        same("outputs", same_ports(&plan.outputs, &of.outputs))?;
     }
     Ok(())
 }

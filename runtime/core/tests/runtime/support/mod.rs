@@ -8,6 +8,8 @@ use drupe_format::plan::{
 };
 use drupe_format::{DType, ExprBuilder, ExprOp, Parts, Plan, assign_memory, write};
 
+pub use code::image as code_image;
+
 /// A plan being made; buffers and steps refer to each other by the ids returned.
 pub struct Maker {
     pub plan: Plan,

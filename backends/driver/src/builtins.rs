@@ -20,9 +20,12 @@ pub(crate) fn as_the_runtime_takes_them(program: &Program) -> Result<Program, Di
     }
     Ok(Program {
         name: program.name.clone(),
+        entry: program.entry.clone(),
+        for_gpu: program.for_gpu,
         symbols: program.symbols.clone(),
         inputs: program.inputs.clone(),
         outputs: program.outputs.clone(),
+        states: program.states.clone(),
         kernels: program.kernels.iter().map(name).collect(),
         shaders: Vec::new(),
         buffers,

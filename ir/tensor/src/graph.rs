@@ -254,7 +254,8 @@ impl Module {
                 _ => {}
             }
         }
-        if let Some((name, value)) = self.graph.outputs.iter().find(|(_, value)| value.index() >= self.graph.nodes.len())
+        if let Some((name, value)) =
+            self.graph.outputs.iter().find(|(_, value)| value.index() >= self.graph.nodes.len())
         {
             return Err(Diagnostic::new("verify", format!("output {name:?} is %{}, which does not exist", value.0)));
         }

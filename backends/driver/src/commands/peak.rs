@@ -166,6 +166,9 @@ fn program(kernels: Vec<Kernel>, steps: &[(usize, Vec<i64>)], floats: i64, strid
     };
     let variants = |kernel: Kernel| lower::KernelVariants { name: kernel.name.clone(), levels: vec![kernel] };
     lower::Program {
+        entry: String::new(),
+        for_gpu: false,
+        states: Vec::new(),
         name: "limits".into(),
         symbols: Default::default(),
         inputs: vec![port("x", floats, 0)],

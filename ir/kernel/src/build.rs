@@ -280,6 +280,11 @@ impl KernelBuilder {
         self.define(ty.with_dtype(dtype), |out| Inst::Bitcast { out, a })
     }
 
+    /// The same bits as lanes of another type, and perhaps another number of them.
+    pub fn reinterpret(&mut self, a: Value, ty: Type) -> Value {
+        if self.ty(a) == ty { a } else { self.define(ty, |out| Inst::Bitcast { out, a }) }
+    }
+
     /// A scalar in `lanes` lanes; a value that has them already is given back.
     pub fn splat(&mut self, a: Value, lanes: u16) -> Value {
         let ty = self.ty(a);

@@ -1,6 +1,6 @@
 //! What cannot be lowered, said in the model's terms.
 
-use drupe_ir::{Diagnostic, Module, Op, ValueId};
+use drupe_ir::{Diagnostic, Module, Node, Op, ValueId, ops};
 
 /// Octets that no value has: more than any machine addresses.
 const MOST_BYTES: i64 = 1 << 47;
@@ -18,12 +18,13 @@ pub fn check(module: &Module) -> Result<(), Diagnostic> {
             let origin = std::iter::once(node).chain(readers).map(|node| &node.origin).find(|at| !at.is_unknown());
             Err(origin.map_or(error.clone(), |origin| error.at(origin)))
         };
-        if node.ty.dtype.bits() < 8 {
+        if node.ty.dtype.bits() < 8 && !is_only_weight(module, value) {
             let what = format!("elements of {} bits cannot be computed with yet", node.ty.dtype.bits());
             return fault(
                 "unsupported",
                 what,
-                "let the model have i8 or u8 there; of 4 bits may be constants that are only cast",
+                "let the model have i8 or u8 there; of 4 bits may be constants that are only cast, or weights of \
+                 quantized_linear",
             );
         }
         // Sizes saturate.
@@ -36,6 +37,17 @@ pub fn check(module: &Module) -> Result<(), Diagnostic> {
         }
     }
     Ok(())
+}
+
+/// Whether `value` is a constant that is read as the weight of quantized products only.
+fn is_only_weight(module: &Module, value: ValueId) -> bool {
+    let graph = &module.graph;
+    let reads_as_weight = |reader: &Node| {
+        let mut positions = (0..reader.operands.len()).filter(|operand| reader.operands[*operand] == value);
+        positions.all(|operand| operand == ops::QuantizedLinear::WEIGHT && matches!(reader.op, Op::QuantizedLinear(_)))
+    };
+    let output = graph.outputs.values().any(|output| *output == value);
+    matches!(graph.node(value).op, Op::Const(_)) && !output && graph.nodes.iter().all(reads_as_weight)
 }
 
 fn called(module: &Module, value: ValueId) -> String {

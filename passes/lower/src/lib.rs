@@ -29,6 +29,7 @@ mod pack;
 mod place;
 mod print;
 mod program;
+mod quantized;
 mod schedule;
 mod steps;
 mod units;

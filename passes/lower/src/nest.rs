@@ -5,6 +5,7 @@
 
 use crate::affine::{Affine, Var};
 use crate::place::Home;
+use crate::quantized::Quantized;
 use drupe_ir::{BinaryOp, Body, DType, Dim, Scalar, ScalarId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,6 +79,8 @@ pub struct Nest {
     pub reads: BTreeMap<ScalarId, (usize, Address)>,
     /// Where the result goes.
     pub result: Affine,
+    /// The fold as products of integers, whose constants are packed.
+    pub quantized: Option<Quantized>,
 }
 
 impl Nest {
@@ -112,7 +115,7 @@ impl Nest {
             }
         }
         let operands = body.operand_dtypes().to_vec();
-        Nest { body: body.clone(), extents: body.space.clone(), operands, reads, result: to }
+        Nest { body: body.clone(), extents: body.space.clone(), operands, reads, result: to, quantized: None }
     }
 
     /// A loop of one iteration is at 0.

@@ -151,6 +151,7 @@ impl Packable {
             reads: BTreeMap::from([(load, (0, Address::affine(affine)))]),
             result,
             body,
+            quantized: None,
         }
     }
 }

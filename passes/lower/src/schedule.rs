@@ -3,6 +3,7 @@
 
 mod gpu;
 
+mod quantized;
 pub use gpu::choose_for_gpu;
 
 use crate::affine::Var;
@@ -79,6 +80,9 @@ const CHUNK: i64 = 2048;
 pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
     let register_lanes = level.lanes(32) as i64;
     let mut schedule = Schedule {
+    if let Some(quantized) = &nest.quantized {
+        return quantized::choose(nest, quantized, target, level);
+    }
         column: nest.column(),
         row: None,
         lanes: 1,

@@ -1,5 +1,6 @@
 //! Steps: every region, copy and fill becomes a kernel and its arguments.
 
+mod quantized;
 mod shaders;
 
 use crate::affine::Var;
@@ -47,6 +48,8 @@ pub struct Builder<'a> {
     /// Packed constants: by operand, and how it is read.
     packed: BTreeMap<(ValueId, String), BufferId>,
     steps: Vec<Step>,
+    /// Sums of rows: by what is summed, elements of a sum, and what it is multiplied by.
+    row_sums: BTreeMap<(ValueId, i64, i64), Home>,
     /// For every step how a GPU runs it, if it can.
     launches: Vec<Option<Launch>>,
     /// The parts that regions play in attentions, by result.
@@ -106,6 +109,7 @@ impl<'a> Builder<'a> {
             steps: Vec::new(),
             launches: Vec::new(),
             attentions,
+            row_sums: BTreeMap::new(),
             attention_parts: BTreeMap::new(),
             overwritable: Vec::new(),
         };
@@ -163,7 +167,11 @@ impl<'a> Builder<'a> {
             homes.push(padded.unwrap_or_else(|| self.home(*operand)));
         }
         let to = self.home(region.result);
-        let body = if self.options.gpu.is_some() { widen(&region.body) } else { region.body.clone() };
+        let mut body = if self.options.gpu.is_some() { widen(&region.body) } else { region.body.clone() };
+        let quantized = self.quantized(region, &mut body, &mut homes, &to);
+        if quantized.is_none() {
+            self.widen_nibbles(region, &mut body, &mut homes);
+        }
         let first_step = self.steps.len();
         let part = self.attentions.get(&region.result).copied();
         let unpacked = part.map(|_| (Nest::unmerged(&body, &homes, &to), homes.clone()));
@@ -208,6 +216,9 @@ impl<'a> Builder<'a> {
         if let (Some(part), Some((nest, homes))) = (part, unpacked) {
             let steps = first_step..self.steps.len();
             self.attention(region, part, AttentionPart { nest, homes, steps }, &to);
+        if let Some(quantized) = quantized {
+            quantized.apply(&mut nest, &mut homes);
+        }
         }
         Ok(())
     }
@@ -518,3 +529,4 @@ fn drop_unread(nest: &mut Nest, homes: &mut Vec<Home>) {
     nest.operands = kept.iter().map(|operand| nest.operands[*operand]).collect();
     *homes = kept.iter().map(|operand| homes[*operand].clone()).collect();
 }
+    roots.extend(nest.quantized.iter().filter_map(|quantized| quantized.sums));

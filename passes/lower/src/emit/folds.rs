@@ -9,6 +9,9 @@ use drupe_kernel::{Type, Value};
 impl Emitter<'_> {
     /// The accumulators of a tile over the reduction loops.
     pub(super) fn tile_fold(&mut self, fold: usize, rows: i64, pieces: &[(i64, u16)]) {
+        if let Some(quantized) = &self.nest.quantized {
+            return self.quantized_fold(quantized, rows, pieces);
+        }
         let space = self.nest.body.folds[fold].space.clone();
         let element = self.nest.body.folds[fold].element;
         let (op, dtype) = (self.nest.body.folds[fold].op, self.accumulator(fold));

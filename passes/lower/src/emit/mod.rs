@@ -15,6 +15,7 @@ mod attention;
 mod folds;
 mod integers;
 mod rows;
+mod quantized;
 mod scalars;
 mod staged;
 mod tiles;

@@ -25,6 +25,11 @@ impl Emitter<'_> {
                 let end = self.binary(BinaryOp::Add, base, tile_rows);
                 let whole = self.binary(BinaryOp::Le, end, extent);
                 let single = |this: &mut Self| {
+                    if this.nest.quantized.is_some() {
+                        this.rows_left(row, base, extent, tile);
+                        this.bases.insert(Var::Index(row), base);
+                        return Vec::new();
+                    }
                     this.for_each(base, extent, 1, Vec::new(), |this, at, _| {
                         this.bases.insert(Var::Index(row), at);
                         this.columns_then(1)
@@ -34,6 +39,23 @@ impl Emitter<'_> {
                 };
                 self.choose(whole, |this| this.columns_then(tile), single);
             }
+        }
+    }
+
+    /// Fewer rows than a tile has, from `base` to `end`: by halves, so that each reads the columns' operand but once.
+    fn rows_left(&mut self, row: usize, base: Value, end: Value, tile: i64) {
+        let (mut at, mut size) = (base, (tile as u64).next_power_of_two() as i64 / 2);
+        while size > 0 {
+            let size_value = self.b.int(size);
+            let next = self.binary(BinaryOp::Add, at, size_value);
+            let fits = self.binary(BinaryOp::Le, next, end);
+            let some = |this: &mut Self| {
+                this.bases.insert(Var::Index(row), at);
+                this.columns(size);
+                vec![next]
+            };
+            at = self.choose(fits, some, |_| vec![at])[0];
+            size /= 2;
         }
     }
 

@@ -1,0 +1,72 @@
+//! Schedules of quantized products: integer tiles in registers, scaled once a run.
+
+use super::{MANY_STRIPES, Schedule, Spread, cost};
+use crate::nest::{Nest, PANEL};
+use crate::quantized::Quantized;
+use drupe_target::{IsaLevel, Target};
+
+/// The most rows of a tile.
+const MOST_ROWS: i64 = 16;
+
+/// The schedule of `nest`, whose fold is `quantized`, for `level`.
+pub fn choose(nest: &Nest, quantized: &Quantized, target: &Target, level: &IsaLevel) -> Schedule {
+    let column = quantized.column;
+    let lanes = level.lanes(32).min(PANEL as usize) as i64;
+    let others: Vec<usize> = (0..nest.extents.len()).filter(|i| *i != column && !nest.extents[*i].is(1)).collect();
+    let row = others.last().copied();
+    let columns = nest.extents[column].as_const().expect("packed weights have known columns");
+    let rows = row.map_or(Some(1), |row| nest.extents[row].as_const());
+    let weight_octets = quantized.depth.saturating_mul(columns) * i64::from(quantized.bits) / 8;
+    let streams = weight_octets > target.cache.l2 as i64 / 2;
+    let stripes = |vectors: i64| columns / (lanes * vectors);
+    let (tile_rows, vectors) = tile(quantized, level, rows, columns, lanes);
+    Schedule {
+        column: Some(column),
+        row,
+        lanes: lanes as u16,
+        vectors,
+        rows: tile_rows,
+        fold_lanes: lanes as u16,
+        chunk: Some(vectors * lanes),
+        unroll: if tile_rows * vectors > UNROLLED { 1 } else { 4 },
+        rows_inside: streams,
+        prefetch: streams.then_some(PREFETCH),
+        within: if streams && stripes(vectors) >= MANY_STRIPES { others } else { Vec::new() },
+        spread: Spread::Tasks,
+    }
+}
+
+/// Blocks between the prefetch of weights and their use.
+const PREFETCH: i64 = 16;
+
+/// Tiles of up to so many accumulators have registers to spare for several steps at a time.
+const UNROLLED: i64 = 16;
+
+/// The rows and vectors of the register tile that costs least; of unknown `rows` there are many.
+fn tile(quantized: &Quantized, level: &IsaLevel, rows: Option<i64>, columns: i64, lanes: i64) -> (i64, i64) {
+    let registers = i64::from(level.vector_registers);
+    // Sums of a run, and where there are several those of the row.
+    let sums = if quantized.runs() > 1 { 2 } else { 1 };
+    let (mut best, mut best_cost) = ((1, 1), f64::INFINITY);
+    for vectors in 1..=6i64 {
+        let whole_panels = lanes * vectors % PANEL == 0 || PANEL % (lanes * vectors) == 0;
+        if !whole_panels || vectors > 1 && (vectors - 1) * lanes >= columns {
+            continue;
+        }
+        // Weights, as octets and as nibbles; x; where there is no dot product, its halves.
+        let nibbles = if quantized.bits == 4 { vectors + 1 } else { 0 };
+        let halves = if level.int8_dot.is_none() { vectors + 2 } else { 0 };
+        let extra = vectors + nibbles + halves + 1;
+        for tile_rows in 1..=rows.unwrap_or(i64::MAX).min(MOST_ROWS) {
+            if tile_rows * vectors * sums + extra >= registers && tile_rows * vectors > 1 {
+                continue;
+            }
+            let ports = i64::from(level.fma_per_cycle);
+            let cost = cost(rows.unwrap_or(960), columns.min(1 << 20), tile_rows, vectors, lanes, ports, true);
+            if cost < best_cost * 0.999 {
+                (best, best_cost) = ((tile_rows, vectors), cost);
+            }
+        }
+    }
+    best
+}

@@ -41,7 +41,7 @@ pub struct Options {
 
 /// The model in the file at `path`, with its external data from the files beside it.
 pub fn import(path: &Path, options: &Options) -> Result<Module, Diagnostic> {
-    let bytes = model::map_file(path)?;
+    let bytes = drupe_file::map(path)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
     import_bytes(&name, bytes, folder, options)

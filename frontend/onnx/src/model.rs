@@ -5,23 +5,7 @@ use drupe_ir::{DType, Diagnostic, TensorData};
 use prost::Message;
 use prost::bytes::Bytes;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::ops::Deref;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
-
-/// The bytes of the file at `path`, mapped.
-pub fn map_file(path: &Path) -> Result<Bytes, Diagnostic> {
-    let failed = |error: std::io::Error| Diagnostic::new("io", format!("cannot read {}: {error}", path.display()));
-    let file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.len() == 0 {
-        return Ok(Bytes::new());
-    }
-    // Safety: the map is read-only and private. Another process that truncates the file meanwhile can end this
-    // one with a signal, as with every mapped file; the contents are checked as data from outside either way.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
-    Ok(Bytes::from_owner(map))
-}
 
 /// The model in `bytes`, whose large tensors stay where they are.
 pub fn decode(bytes: Bytes) -> Result<ModelProto, Diagnostic> {
@@ -120,7 +104,7 @@ impl TensorReader {
         } else {
             bytes
         };
-        TensorData::new(dtype, shape, Arc::new(Shared(bytes))).map_err(|error| wrong(error.to_string()))
+        drupe_file::tensor(dtype, shape, bytes).map_err(wrong)
     }
 
     fn external(&mut self, tensor: &TensorProto) -> Result<Bytes, Diagnostic> {
@@ -164,19 +148,9 @@ impl TensorReader {
         if !path.is_file() {
             return Err(refused("not a file"));
         }
-        let file = map_file(&path)?;
+        let file = drupe_file::map(&path)?;
         self.files.insert(location.into(), file.clone());
         Ok(file)
-    }
-}
-
-/// Shared bytes, as tensor contents are held.
-struct Shared(Bytes);
-
-impl Deref for Shared {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.0
     }
 }
 

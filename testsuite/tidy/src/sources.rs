@@ -27,7 +27,7 @@ const UNSAFE: &[&str] =
         "backends/llvm/",
         "backends/cranelift/",
         "backends/gpu/tests/",
-        "frontend/onnx/src/model.rs",
+        "frontend/file/",
         "testsuite/gpu/src/device.rs",
     ];
 

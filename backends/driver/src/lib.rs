@@ -41,7 +41,7 @@ use drupe_ir::{Diagnostic, Module};
 use drupe_lower::Program;
 use std::path::Path;
 
-/// Compiles the model file at `path` (`.onnx`, or `.ir` for textual IR) to the bytes of an artifact.
+/// Compiles the model file at `path` (see [`stages::import`]) to the bytes of an artifact.
 pub fn compile_file(path: impl AsRef<Path>, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
     let module = stages::import(path.as_ref(), options)?;
     compile(&module, options)

@@ -59,6 +59,8 @@ pub struct CompileOptions {
     /// The type in which the GPU's plan stores what the model has in f32; none for f16 where the target says that its
     /// GPU has that, else f32.
     pub gpu_floats: Option<DType>,
+    /// The most tokens that a language model keeps in mind; none for what it was made for, but no more than 4096.
+    pub context: Option<usize>,
     /// Tokens that the entry `prefill` of a language model takes at a time; none for a number that suits.
     pub chunk: Option<u64>,
     /// Whether a language model has an entry `score`, with the outputs for every token.
@@ -88,6 +90,7 @@ impl Default for CompileOptions {
             observe: false,
             gpu: None,
             gpu_floats: None,
+            context: None,
             chunk: None,
             score: false,
             assets: Vec::new(),

@@ -12,17 +12,20 @@ use drupe_target::{Arch, Target};
 use std::borrow::Cow;
 use std::path::Path;
 
-/// Reads the model at `path`: `.onnx`, or `.ir` for textual IR.
+/// Reads the model at `path`: `.onnx`, a folder with `config.json` and safetensors, `.gguf`, or `.ir` for textual IR.
 pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnostic> {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    let language = drupe_language::Options { context: options.context };
     options.watch.stage("import", || match extension.as_deref() {
+        _ if path.is_dir() => drupe_safetensors::import(path, &language),
         Some("onnx") => {
             let (shapes, values) = (options.shapes.clone(), options.values.clone());
             drupe_onnx::import(path, &drupe_onnx::Options { shapes, values })
         }
+        Some("gguf") => drupe_gguf::import(path, &language),
         Some("ir") => import_text(path),
         _ => Err(Diagnostic::new("file", format!("{}: not a model", path.display()))
-            .help("drupe compiles .onnx files and .ir files (textual IR)")),
+            .help("drupe compiles .onnx files, .gguf files, folders of safetensors and .ir files (textual IR)")),
     })
 }
 

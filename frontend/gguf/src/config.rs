@@ -109,7 +109,7 @@ fn layer_types(file: &File, architecture: &str) -> Option<Json> {
 fn rope_scaling(file: &File, architecture: &str) -> Result<Option<Json>, Diagnostic> {
     let find = |key: &str| file.number(&format!("{architecture}.rope.scaling.{key}")).map(to_json);
     if let Some(factors) = factors(file, "rope_freqs.weight")? {
-        return Ok(Some(drupe_language::divided_frequencies(&factors).1));
+        return Ok(Some(json!({ "rope_type": "divided", "factors": factors })));
     }
     let (short, long) = (factors(file, "rope_factors_short.weight")?, factors(file, "rope_factors_long.weight")?);
     if let (Some(short), Some(long)) = (short, long) {

@@ -148,7 +148,7 @@ pub const FAMILIES: &[Family] = &[
         ..LLAMA
     },
     // Llama whose blocks may each run twice (`layer_sharing`) and whose embedding may be its head
-    // (`share_embedding`): arXiv 2402.14905, sections 2.2.3 and 2.3.
+    // (`share_embedding`): arXiv 2402.14905.
     Family {
         name: "mobilellm",
         architectures: &["MobileLLMForCausalLM"],
@@ -156,7 +156,7 @@ pub const FAMILIES: &[Family] = &[
         gguf: &[],
         ..LLAMA
     },
-    // Llama with ReLU gates: arXiv 2411.05046, section 4.
+    // Llama with ReLU gates: arXiv 2411.05046.
     Family {
         name: "phonelm",
         architectures: &["PhoneLMForCausalLM"],

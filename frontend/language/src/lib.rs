@@ -65,7 +65,7 @@ pub use build::import;
 pub use config::{Activation, Config, Layer, family_of};
 pub use families::FAMILIES;
 pub use family::{Family, Flag, Kind, Mlp, Norm, Placement, Windows};
-pub use rope::{Rope, Scaling, divided_frequencies};
+pub use rope::{Rope, Scaling};
 pub use weights::{Names, Part, QuantizedTensor, Weight, Weights};
 
 use serde_json::{Map, Value};

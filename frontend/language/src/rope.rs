@@ -5,7 +5,7 @@
 use crate::family::Family;
 use crate::keys::Keys;
 use drupe_ir::{Diagnostic, TensorData};
-use serde_json::{Map, Value};
+use serde_json::Map;
 use std::f64::consts::PI;
 
 /// A rotation: pair `i` of a head, elements `i` and `i + rotated / 2`, turns by `position * frequency[i]`.
@@ -118,7 +118,7 @@ impl Rope {
 ///
 /// Both forms of config.json are read: `rope_theta`, `rope_scaling`, `partial_rotary_factor` and
 /// `rope_local_base_freq`, and what transformers writes since version 5, `rope_parameters`, which has it all, of each
-/// type of layer where they differ.
+/// type of layer where they differ. The type `divided`, with an array `factors`, is drupe's own: [`Scaling::Divided`].
 pub(crate) fn read_ropes(
     keys: &Keys,
     family: &Family,
@@ -196,6 +196,9 @@ impl Outer<'_> {
             // Phi-3 was first published with the other names for this.
             "longrope" | "su" | "yarn" if parameters.find("long_factor").is_some() => {
                 let original = original()?;
+                if original < 2.0 {
+                    return Err(parameters.wrong("original_max_position_embeddings", format!("{original} is below 2")));
+                }
                 let factor = parameters.optional_positive("factor")?.unwrap_or(positions / original);
                 let grown = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
                 Ok(Scaling::Long {
@@ -210,9 +213,4 @@ impl Outer<'_> {
                 .help("known are default, linear, dynamic, llama3 and longrope")),
         }
     }
-}
-
-/// The key of config.json, and the value, for frequencies that are each divided by one of `factors`.
-pub fn divided_frequencies(factors: &[f32]) -> (&'static str, Value) {
-    ("rope_scaling", serde_json::json!({ "rope_type": "divided", "factors": factors }))
 }

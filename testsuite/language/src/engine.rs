@@ -1,34 +1,44 @@
 //! What runs a module.
 
 use crate::Tensors;
+use drupe::{Backend, CompileOptions};
+use drupe_conformance::run_session;
 use drupe_ir::{Diagnostic, Module};
+use drupe_runtime::{LoadOptions, Options, Program, Session};
 
 /// What runs a module.
 #[derive(Clone, Copy, Debug)]
 pub enum Engine {
     /// The interpreter, on the module as it was imported.
     Interpreter,
+    /// The compiler for this machine, and the runtime, on two threads. Caches are plain inputs and outputs here, so that
+    /// one program runs any number of tokens.
+    Compiled(Backend),
 }
 
 /// A module that is ready to run, any number of times and with any shapes.
 pub type Runner = Box<dyn FnMut(&Tensors) -> Result<Tensors, Diagnostic>>;
 
 impl Engine {
-    /// The engines' names.
-    pub const NAMES: &'static [&'static str] = &["eval"];
-
-    /// The engine called `name`.
+    /// The engine called `name`: `eval`, or a backend's name.
     pub fn find(name: &str) -> Result<Engine, Diagnostic> {
         match name {
             "eval" => Ok(Engine::Interpreter),
-            _ => Err(Diagnostic::new("option", format!("there is no engine {name:?}, only {:?}", Engine::NAMES))),
+            _ => Ok(Engine::Compiled(Backend::find(name)?)),
         }
     }
 
     /// Makes `module` ready to run.
-    pub fn load(self, module: Module) -> Result<Runner, Diagnostic> {
-        match self {
-            Engine::Interpreter => Ok(Box::new(move |inputs| drupe_eval::eval(&module, inputs))),
-        }
+    pub fn load(self, mut module: Module) -> Result<Runner, Diagnostic> {
+        let backend = match self {
+            Engine::Interpreter => return Ok(Box::new(move |inputs| drupe_eval::eval(&module, inputs))),
+            Engine::Compiled(backend) => backend,
+        };
+        module.states.clear();
+        let failed = |error: drupe_runtime::Error| Diagnostic::new("run", error);
+        let artifact = drupe::compile(&module, &CompileOptions { backend, ..CompileOptions::default() })?;
+        let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(failed)?;
+        let mut session = Session::new(&program, Options { threads: 2, ..Options::default() }).map_err(failed)?;
+        Ok(Box::new(move |inputs| run_session(&mut session, inputs)))
     }
 }

@@ -21,7 +21,7 @@ Dimensions are numbers or expressions over symbols: `B`, `32*H`, `2*S + 1`. Code
 into the one artifact; the runtime picks the best that the CPU can run. For browsers, --target webgpu, the result is
 a folder: a page that runs the model.")]
 pub(crate) struct Compile {
-    /// The model: .onnx, or .ir (textual IR)
+    /// The model: .onnx, .gguf, a folder of safetensors, or .ir (textual IR)
     model: PathBuf,
     /// Where the result goes; the model's path with another extension if not given, standard output for text
     #[arg(short, long)]

@@ -28,7 +28,7 @@ Examples:
 The two .npz files are what `tools/reference.py model.onnx --all-tensors --out DIR` writes. Values of the compiled
 program are compared without fusion, each in memory of its own; --fused compares outputs of the program as it ships.")]
 pub(crate) struct Diff {
-    /// The model: .onnx, or .ir (textual IR)
+    /// The model: .onnx, .gguf, a folder of safetensors, or .ir (textual IR)
     model: PathBuf,
     #[command(flatten)]
     compile: CompileArgs,

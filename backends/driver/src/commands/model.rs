@@ -34,6 +34,9 @@ pub(crate) struct CompileArgs {
     /// How the GPU's plan stores floats of 32 bits; f16 rounds each value once, where it is stored
     #[arg(long, value_enum, default_value_t = Floats::Auto)]
     pub float: Floats,
+    /// How many tokens a language model keeps in mind; what it was made for, up to 4096, if not given
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
     /// How many tokens of a prompt a language model takes at a time
     #[arg(long, value_name = "TOKENS")]
     chunk: Option<u64>,
@@ -90,6 +93,7 @@ impl CompileArgs {
                 Floats::F32 => Some(DType::F32),
                 Floats::F16 => Some(DType::F16),
             },
+            context: self.context,
             chunk: self.chunk,
             score: self.score,
             watch: console::watch(timings),
@@ -101,7 +105,7 @@ impl CompileArgs {
 /// A model to run: an artifact, or a model that is compiled in memory.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ModelArgs {
-    /// The model: .drupe, or .onnx or .ir (compiled in memory first)
+    /// The model: .drupe, or .onnx, .gguf, a folder of safetensors or .ir (compiled in memory first)
     pub model: PathBuf,
     #[command(flatten)]
     pub compile: CompileArgs,

@@ -15,7 +15,7 @@ Examples:
 
 Passes: {}. Without --pass all of them run, in the order of the pipeline.", pass_names().join(", ")))]
 pub(crate) struct Opt {
-    /// The model: .onnx, or .ir (textual IR)
+    /// The model: .onnx, .gguf, a folder of safetensors, or .ir (textual IR)
     model: PathBuf,
     #[command(flatten)]
     compile: CompileArgs,

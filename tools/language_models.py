@@ -7,7 +7,8 @@ Trained ones go to models/: NAME.gguf as its package has it, and NAME/, a folder
 the same weights in f32. Tiny ones go to .deps/references-language/NAME/model. References go to
 .deps/references-language/NAME: `reference.safetensors` has the inputs and the outputs in f32, and
 `reference.json` the context to compile for; `greedy.json` has the text that a trained decoder
-continues its prompt with.
+continues its prompt with. `formats.gguf` and `formats.safetensors` are the formats of quantised
+weights and what they stand for.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import os
 import shutil
 import sys
 
+import gguf_references
 import torch
 import transformers
 from fetch_models import fetch_package
@@ -151,6 +153,8 @@ def make_tiny(row):
         with open(path) as file:
             written = json.load(file)
         write_json(path, written | row.rename)
+    if row.gguf:
+        gguf_references.write_model(reference_path(row.name, "model.gguf"), row.gguf, model)
     if kind == "Bert":
         tokens = random_tokens(24, config.vocab_size).reshape(2, 12)
         mask = torch.ones_like(tokens)
@@ -171,6 +175,9 @@ def main():
     if unknown:
         sys.exit(f"no such language model: {', '.join(sorted(unknown))}")
     os.makedirs(MODELS, exist_ok=True)
+    formats = [os.path.join(REFERENCES, f"formats.{ending}") for ending in ("gguf", "safetensors")]
+    os.makedirs(REFERENCES, exist_ok=True)
+    gguf_references.write_formats(*formats)
     for row in TINY:
         if not names or row.name in names:
             make_tiny(row)

@@ -77,6 +77,7 @@ class Tiny:
     shards: str = "1GB"  # the size of its files
     rename: dict = field(default_factory=dict)  # keys of config.json, for families that transformers does not have
     repeat: int = 1  # how often each layer runs
+    gguf: str = ""  # llama.cpp's name of the architecture, where it is written as a GGUF file, too
 
 
 SIZES = {
@@ -107,10 +108,14 @@ LONG = {
     "long_factor": [1.0, 2.0, 3.0, 4.0],
     "original_max_position_embeddings": 32,
 }
-GEMMA = {"head_dim": 32, "sliding_window": 5, "query_pre_attn_scalar": 24}
-GEMMA3_ROPE = {
-    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
-    "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+GEMMA = {"head_dim": 32, "sliding_window": 5, "query_pre_attn_scalar": 32}
+GEMMA2 = GEMMA | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0}
+GEMMA3 = GEMMA | {
+    "num_hidden_layers": 7,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+    },
 }
 PHONELM = {"architectures": ["PhoneLMForCausalLM"], "model_type": "phonelm"}
 MOBILELLM = {
@@ -123,7 +128,7 @@ MOBILELLM = {
 BERT = {key: value for key, value in SIZES.items() if key != "num_key_value_heads"} | {"type_vocab_size": 2}
 
 TINY = [
-    Tiny("llama", "Llama", SIZES | {"attention_bias": True, "mlp_bias": True}),
+    Tiny("llama", "Llama", SIZES | {"attention_bias": True, "mlp_bias": True}, gguf="llama"),
     Tiny("llama_3", "Llama", SIZES | {"rope_parameters": LLAMA3, "tie_word_embeddings": True}, shards="60KB"),
     Tiny("llama_linear", "Llama", SIZES | {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}}),
     Tiny(
@@ -142,13 +147,15 @@ TINY = [
         SIZES | {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
         dtype="bfloat16",
     ),
-    Tiny("qwen3", "Qwen3", SIZES | {"head_dim": 32, "tie_word_embeddings": True}),
-    Tiny("gemma2", "Gemma2", SIZES | GEMMA | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0}),
-    Tiny("gemma3", "Gemma3Text", SIZES | GEMMA | {"num_hidden_layers": 7, "rope_parameters": GEMMA3_ROPE}),
-    Tiny("phi3", "Phi3", SIZES | {"sliding_window": 6}),
+    Tiny("qwen2_full", "Qwen2", SIZES, gguf="qwen2"),
+    Tiny("qwen3", "Qwen3", SIZES | {"head_dim": 32, "tie_word_embeddings": True}, gguf="qwen3"),
+    Tiny("gemma2", "Gemma2", SIZES | GEMMA2, gguf="gemma2"),
+    Tiny("gemma3", "Gemma3Text", SIZES | GEMMA3, gguf="gemma3"),
+    Tiny("gemma3_scaled", "Gemma3Text", SIZES | GEMMA3 | {"query_pre_attn_scalar": 24}),
+    Tiny("phi3", "Phi3", SIZES | {"sliding_window": 6}, gguf="phi3"),
     Tiny("phi3_short", "Phi3", SIZES | {"rope_parameters": LONG}),
     Tiny("phi3_long", "Phi3", SIZES | {"rope_parameters": LONG}, tokens=40, context=64),
     Tiny("mobilellm", "Llama", SIZES | {"tie_word_embeddings": True}, rename=MOBILELLM, repeat=2),
     Tiny("phonelm", "Llama", SIZES | {"hidden_act": "relu"}, rename=PHONELM),
-    Tiny("bert", "Bert", BERT),
+    Tiny("bert", "Bert", BERT, gguf="bert"),
 ]

@@ -1,14 +1,20 @@
-//! Attention: scores, softmax and weighted sum as one kernel that keeps the scores in shared memory.
+//! Attention: scores, softmax and weighted sum as one kernel that keeps the scores out of memory.
 //!
 //! Three regions, each the only reader of the one before: a contraction that gives the scores (its epilogue scales and
-//! masks them), a softmax along the keys, and a contraction of the weights over the keys. For a GPU they become one
-//! step; the CPU keeps the three.
+//! masks them), a softmax along the keys, and a contraction of the weights over the keys. They become one step: of a
+//! GPU with shared memory ([`crate::emit::emit_attention`]), of a CPU with private arrays
+//! ([`crate::emit::emit_attention_tasks`]). Where every value is kept, and where sizes do not fit, the three stay.
+
+mod visible;
+
+pub use visible::{Bound, Visible};
 
 use crate::affine::Var;
 use crate::fuse::{Region, Role, is_contraction};
 use crate::nest::{Address, Nest, QUAD};
-use drupe_ir::{Module, Op, Scalar, ScalarId, ValueId};
-use std::collections::BTreeMap;
+use crate::place::Home;
+use drupe_ir::{DType, Module, Op, Scalar, ScalarId, ValueId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a region is to an attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +71,39 @@ fn is_sum_of_products(region: &Region) -> bool {
     is_contraction(&region.body) && region.body.folds[0].space.len() == 1
 }
 
+/// An attention and what it reads.
+pub struct Joined {
+    /// The attention. Its operands are those of the scores, then those of the sum.
+    pub attention: Attention,
+    /// How the operands lie.
+    pub homes: Vec<Home>,
+    /// The operands' element types.
+    pub dtypes: Vec<DType>,
+}
+
+/// Joins the scores and the sum, each an unmerged nest and how its operands lie; `weights` is the operand of the sum that
+/// is none any more. `None` where they do not fit.
+pub fn join(scores: (Nest, Vec<Home>), sum: (Nest, Vec<Home>), weights: usize) -> Option<Joined> {
+    let ((scores, mut homes), (mut sum, sum_homes)) = (scores, sum);
+    let mut dtypes = [scores.operands.as_slice(), sum.operands.as_slice()].concat();
+    sum.reads.retain(|_, (operand, _)| *operand != weights);
+    for (operand, _) in sum.reads.values_mut() {
+        *operand += homes.len();
+    }
+    homes.extend(sum_homes);
+    let mut attention = Attention::new(scores, sum, weights)?;
+    let nests = [&mut attention.scores, &mut attention.sum];
+    let mut reads: Vec<&mut usize> =
+        nests.into_iter().flat_map(|nest| nest.reads.values_mut().map(|(operand, _)| operand)).collect();
+    let read: BTreeSet<usize> = reads.iter().map(|operand| **operand).collect();
+    for operand in &mut reads {
+        **operand = read.range(..**operand).count();
+    }
+    homes = read.iter().map(|operand| homes[*operand].clone()).collect();
+    dtypes = read.iter().map(|operand| dtypes[*operand]).collect();
+    Some(Joined { attention, homes, dtypes })
+}
+
 /// An attention as nests whose loops are those of the values: none are merged.
 #[derive(Clone, Debug)]
 pub struct Attention {
@@ -84,12 +123,34 @@ pub struct Attention {
     pub query: usize,
     /// The variable of the sum whose values lie side by side.
     pub column: usize,
+    /// The keys that a query sees, where the scores' epilogue says so.
+    pub visible: Option<Visible>,
 }
 
 /// The most columns of the result.
 const MOST_COLUMNS: i64 = 256;
 
 impl Attention {
+    /// The variable of the sum, other than the query, along which neither keys nor values move: queries that differ
+    /// in nothing else share them.
+    pub fn sharing(&self) -> Option<usize> {
+        let keys = self.scores.dependencies(self.key_side);
+        let values = self.sum.dependencies(self.value_side);
+        let shares = |(axis, variable): &(usize, usize)| {
+            let apart =
+                *variable != self.query && self.sum.extents[*variable].as_const().is_some_and(|extent| extent > 1);
+            apart && !keys.contains(&Var::Index(*axis)) && !values.contains(&Var::Index(*variable))
+        };
+        let counted = self.variables.iter().enumerate().filter_map(|(axis, variable)| Some((axis, (*variable)?)));
+        counted.filter(shares).last().map(|(_, variable)| variable)
+    }
+
+    /// The depth of the scores' sums, and the columns of the result.
+    pub fn sizes(&self) -> (i64, i64) {
+        let depth = self.scores.body.folds[0].space[0].as_const().expect("checked by Attention::new");
+        (depth, self.sum.extents[self.column].as_const().expect("checked by Attention::new"))
+    }
+
     /// The attention of two nests, where `weights` is the load of the weights in `sum`; `None` where they do not fit.
     pub fn new(scores: Nest, sum: Nest, weights: usize) -> Option<Attention> {
         let (a, b) = sum.factors(0)?;
@@ -131,7 +192,8 @@ impl Attention {
         let float = scores.body.dtype(scores.body.value).is_float();
         let covers = (0..sum.extents.len()).all(|i| sum.extents[i].is(1) || (i == column) != counted.contains(&i));
         let sizes = depth % QUAD == 0 && columns % QUAD == 0 && columns <= MOST_COLUMNS && depth <= MOST_COLUMNS;
-        (distinct && apart && contiguous && fits && float && covers && sizes).then_some(Attention {
+        (distinct && apart && contiguous && fits && float && covers && sizes).then(|| Attention {
+            visible: Visible::of(&scores),
             query_side,
             key_side,
             value_side,

@@ -1,9 +1,11 @@
 //! Schedules: how a nest is cut into tiles, for one level of a target or for its GPU. A [`Schedule`] is data;
 //! [`crate::emit`] obeys.
 
+mod attention;
 mod gpu;
-
 mod quantized;
+
+pub use attention::{AttentionSchedule, Queries, choose_attention};
 pub use gpu::choose_for_gpu;
 
 use crate::affine::Var;
@@ -78,11 +80,11 @@ const CHUNK: i64 = 2048;
 
 /// The schedule of `nest` for `level`.
 pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
-    let register_lanes = level.lanes(32) as i64;
-    let mut schedule = Schedule {
     if let Some(quantized) = &nest.quantized {
         return quantized::choose(nest, quantized, target, level);
     }
+    let register_lanes = level.lanes(32) as i64;
+    let mut schedule = Schedule {
         column: nest.column(),
         row: None,
         lanes: 1,

@@ -1,10 +1,11 @@
 //! Steps: every region, copy and fill becomes a kernel and its arguments.
 
+mod joined;
 mod quantized;
 mod shaders;
 
 use crate::affine::Var;
-use crate::attention::{self, Part};
+use crate::attention::{self, Joined, Part};
 use crate::emit::{Signature, emit};
 use crate::fuse::{Region, Role};
 use crate::halo::{reach, without_test};
@@ -47,15 +48,17 @@ pub struct Builder<'a> {
     options: &'a Options,
     /// Packed constants: by operand, and how it is read.
     packed: BTreeMap<(ValueId, String), BufferId>,
-    steps: Vec<Step>,
     /// Sums of rows: by what is summed, elements of a sum, and what it is multiplied by.
     row_sums: BTreeMap<(ValueId, i64, i64), Home>,
+    steps: Vec<Step>,
     /// For every step how a GPU runs it, if it can.
     launches: Vec<Option<Launch>>,
     /// The parts that regions play in attentions, by result.
     attentions: BTreeMap<ValueId, Part>,
     /// The regions of attentions that are there already: how they lie in memory, and their steps.
     attention_parts: BTreeMap<ValueId, AttentionPart>,
+    /// The attentions that are one step of the CPU, by result.
+    joined: BTreeMap<ValueId, Joined>,
     /// For every step the arguments that its result may overwrite: each element is read only where the same
     /// element of the result goes.
     overwritable: Vec<Vec<usize>>,
@@ -106,15 +109,19 @@ impl<'a> Builder<'a> {
             shaders: IndexMap::new(),
             options,
             packed: BTreeMap::new(),
+            row_sums: BTreeMap::new(),
             steps: Vec::new(),
             launches: Vec::new(),
             attentions,
-            row_sums: BTreeMap::new(),
             attention_parts: BTreeMap::new(),
+            joined: BTreeMap::new(),
             overwritable: Vec::new(),
         };
         for (result, operand, halo) in copies {
             builder.padded_copy(result, operand, &halo);
+        }
+        if options.gpu.is_none() && !options.observe {
+            builder.join_attentions(regions);
         }
         builder
     }
@@ -160,6 +167,9 @@ impl<'a> Builder<'a> {
 
     /// The step of a region.
     pub fn region(&mut self, region: &Region) -> Result<(), Diagnostic> {
+        if self.attention_step(region) {
+            return Ok(());
+        }
         let graph = &self.module.graph;
         let mut homes: Vec<Home> = Vec::new();
         for operand in &region.operands {
@@ -206,21 +216,25 @@ impl<'a> Builder<'a> {
             homes.push(Home { buffer, start: Dim::from(0), strides: Vec::new() });
             nest.operands.push(graph.ty(operand).dtype);
         }
+        if let Some(quantized) = quantized {
+            quantized.apply(&mut nest, &mut homes);
+        }
         drop_unread(&mut nest, &mut homes);
-        let ty = graph.ty(region.result);
-        let dense = to.is_dense(&ty.shape) && to.start.is(0) && self.places.buffers[to.buffer.0].bytes == ty.bytes();
-        let result =
-            dense.then(|| Port { name: name_of(self.module, region.result), ty: ty.clone(), buffer: to.buffer });
+        let result = self.left(region.result, &to);
         let origin = graph.node(region.result).origin.clone();
         self.kernel(nest, homes, to.clone(), origin, result);
         if let (Some(part), Some((nest, homes))) = (part, unpacked) {
             let steps = first_step..self.steps.len();
             self.attention(region, part, AttentionPart { nest, homes, steps }, &to);
-        if let Some(quantized) = quantized {
-            quantized.apply(&mut nest, &mut homes);
-        }
         }
         Ok(())
+    }
+
+    /// What a step leaves that writes `value` to `to`: the value, if it lies there alone and dense.
+    fn left(&self, value: ValueId, to: &Home) -> Option<Port> {
+        let ty = self.module.graph.ty(value);
+        let dense = to.is_dense(&ty.shape) && to.start.is(0) && self.places.buffers[to.buffer.0].bytes == ty.bytes();
+        dense.then(|| Port { name: name_of(self.module, value), ty: ty.clone(), buffer: to.buffer })
     }
 
     /// The constant that `value` is a view of, if its elements lie as the constant's do.
@@ -237,10 +251,7 @@ impl<'a> Builder<'a> {
     fn kernel(&mut self, nest: Nest, operands: Vec<Home>, to: Home, origin: Origin, result: Option<Port>) {
         let result_dtype = nest.body.dtype(nest.body.value);
         let flops = operations(&nest);
-        let share = match flops.as_const() {
-            Some(flops) => Dim::from((flops / TASK_OPERATIONS).clamp(1, MOST_TASKS)),
-            None => (&flops.floor_div(&Dim::from(TASK_OPERATIONS)) + &Dim::from(1)).smaller(&Dim::from(MOST_TASKS)),
-        };
+        let share = share(&flops);
         let signature = Signature {
             name: String::new(),
             operands: nest.operands.clone(),
@@ -253,22 +264,7 @@ impl<'a> Builder<'a> {
             let schedule = choose(&nest, self.target, level);
             levels.push(emit(&nest, &schedule, &signature, &mut dims));
         }
-        let key = format!("{levels:?}");
-        let number = self.kernels.len();
-        let stem = stem(&nest);
-        let entry = self.kernels.entry(key);
-        let id = KernelId(entry.index());
-        entry.or_insert_with(|| {
-            let name = format!("drupe_{stem}_{number}");
-            for kernel in &mut levels {
-                kernel.name = name.clone();
-            }
-            KernelVariants { name, levels }
-        });
-        let argument = |home: &Home, dtype: DType, writes: bool| {
-            let bytes = Dim::from(i64::from(dtype.bits()) / 8);
-            Arg { buffer: home.buffer, offset: &home.start * &bytes, writes }
-        };
+        let id = self.add_kernel(levels, stem(&nest));
         let mut args: Vec<Arg> =
             operands.iter().zip(&signature.operands).map(|(home, dtype)| argument(home, *dtype, false)).collect();
         args.push(argument(&to, result_dtype, true));
@@ -291,6 +287,21 @@ impl<'a> Builder<'a> {
         });
         let dims = dims.into_iter().collect();
         self.steps.push(Step { work: Work::Kernel(id), args, dims, tasks: share, origin, result, flops, bytes });
+    }
+
+    /// Adds a kernel, one variant a level, or finds it.
+    fn add_kernel(&mut self, mut levels: Vec<Kernel>, stem: &str) -> KernelId {
+        let number = self.kernels.len();
+        let entry = self.kernels.entry(format!("{levels:?}"));
+        let id = KernelId(entry.index());
+        entry.or_insert_with(|| {
+            let name = format!("drupe_{stem}_{number}");
+            for kernel in &mut levels {
+                kernel.name = name.clone();
+            }
+            KernelVariants { name, levels }
+        });
+        id
     }
 
     /// The step of an operator that the runtime implements.
@@ -481,6 +492,20 @@ fn operations(nest: &Nest) -> Dim {
     })
 }
 
+/// How many tasks share so many operations.
+fn share(flops: &Dim) -> Dim {
+    match flops.as_const() {
+        Some(flops) => Dim::from((flops / TASK_OPERATIONS).clamp(1, MOST_TASKS)),
+        None => (&flops.floor_div(&Dim::from(TASK_OPERATIONS)) + &Dim::from(1)).smaller(&Dim::from(MOST_TASKS)),
+    }
+}
+
+/// An operand of a step, or its result.
+fn argument(home: &Home, dtype: DType, writes: bool) -> Arg {
+    let bytes = Dim::from(i64::from(dtype.bits()) / 8);
+    Arg { buffer: home.buffer, offset: &home.start * &bytes, writes }
+}
+
 /// Bytes of so many elements.
 fn size_of(dtype: DType, elements: &Dim) -> Dim {
     (elements * &Dim::from(i64::from(dtype.bits()))).ceil_div(&Dim::from(8))
@@ -507,6 +532,7 @@ fn elements_read(nest: &Nest, operand: usize) -> Dim {
 fn drop_unread(nest: &mut Nest, homes: &mut Vec<Home>) {
     let mut roots: Vec<_> = nest.body.folds.iter().map(|fold| fold.element).collect();
     roots.push(nest.body.value);
+    roots.extend(nest.quantized.iter().filter_map(|quantized| quantized.sums));
     let mut read = BTreeSet::new();
     let mut seen = BTreeSet::new();
     while let Some(id) = roots.pop() {
@@ -529,4 +555,3 @@ fn drop_unread(nest: &mut Nest, homes: &mut Vec<Home>) {
     nest.operands = kept.iter().map(|operand| nest.operands[*operand]).collect();
     *homes = kept.iter().map(|operand| homes[*operand].clone()).collect();
 }
-    roots.extend(nest.quantized.iter().filter_map(|quantized| quantized.sums));

@@ -144,26 +144,35 @@ impl<'a> Emitter<'a> {
         self.attention_values(attention, &shares, query_var, quads, &state);
     }
 
-    /// `body` with the loops of the scores instead of the sum's.
-    fn among_scores<T>(&mut self, attention: &'a Attention, body: impl FnOnce(&mut Self) -> T) -> T {
+    /// `body` with the loops of the scores instead of the sum's; its vectors run along the column of `schedule`, if there
+    /// is one.
+    pub(super) fn among_scores<T>(
+        &mut self,
+        attention: &'a Attention,
+        schedule: Option<&'a Schedule>,
+        body: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         let nest: &'a Nest = &attention.scores;
-        let depends = super::dependencies(nest, None, None);
+        let column = schedule.and_then(|schedule| schedule.column);
+        let depends = super::dependencies(nest, schedule.and_then(|schedule| schedule.row), column);
         let mut bases = std::collections::BTreeMap::new();
         for (variable, of_sum) in attention.variables.iter().enumerate() {
             let zero = self.b.int(0);
             let base = of_sum.map_or(zero, |variable| self.bases[&Var::Index(variable)]);
             bases.insert(Var::Index(variable), base);
         }
+        let schedule = schedule.unwrap_or(self.schedule);
         let outer = (
             std::mem::replace(&mut self.nest, nest),
             std::mem::replace(&mut self.depends, depends),
             std::mem::replace(&mut self.bases, bases),
             std::mem::take(&mut self.folds),
             std::mem::replace(&mut self.frames, vec![Frame::default()]),
-            self.vector.take(),
+            std::mem::replace(&mut self.vector, column.map(Var::Index)),
+            std::mem::replace(&mut self.schedule, schedule),
         );
         let result = body(self);
-        (self.nest, self.depends, self.bases, self.folds, self.frames, self.vector) = outer;
+        (self.nest, self.depends, self.bases, self.folds, self.frames, self.vector, self.schedule) = outer;
         result
     }
 
@@ -187,7 +196,7 @@ impl<'a> Emitter<'a> {
         let row = self.binary(BinaryOp::Mul, query, depth);
         let (queries, query_type) = (shares.queries, shares.query_type);
         let query_variable = attention.variables.len() - 1;
-        self.among_scores(attention, |this| {
+        self.among_scores(attention, None, |this| {
             this.bases.insert(Var::Index(query_variable), at);
             let nothing: Vec<Value> = Vec::new();
             this.for_each(low, depth, SHARERS * QUAD, nothing, |this, step, _| {
@@ -212,7 +221,7 @@ impl<'a> Emitter<'a> {
         let (queries, query_type, depth) = (shares.queries, shares.query_type, shares.depth);
         let (first, scores) = (shares.first, shares.scores);
         let rank = attention.scores.extents.len();
-        self.among_scores(attention, |this| {
+        self.among_scores(attention, None, |this| {
             this.bases.insert(Var::Index(rank - 1), key);
             let vector = Type::vector(DType::F32, QUAD as u16);
             let init = (0..QUERIES).map(|_| this.b.number(vector, 0.0)).collect();

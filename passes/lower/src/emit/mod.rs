@@ -12,15 +12,17 @@
 //! once: that is what turns `a[m, k] * b[k, n]` into broadcasts of a and vectors of b.
 
 mod attention;
+mod attention_tasks;
 mod folds;
 mod integers;
-mod rows;
 mod quantized;
+mod rows;
 mod scalars;
 mod staged;
 mod tiles;
 
 pub use attention::{attention_workgroups, emit_attention};
+pub use attention_tasks::emit_attention_tasks;
 
 use crate::affine::{Affine, Var};
 use crate::nest::Nest;

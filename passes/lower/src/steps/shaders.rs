@@ -2,7 +2,7 @@
 
 use super::{Builder, stem};
 use crate::affine::Affine;
-use crate::attention::{Attention, Part};
+use crate::attention::{Attention, Joined, Part, join};
 use crate::emit::{Signature, attention_workgroups, emit, emit_attention, workgroups};
 use crate::fuse::Region;
 use crate::nest::{Address, Nest};
@@ -146,15 +146,8 @@ impl Builder<'_> {
             return;
         };
         let Some(weights_operand) = weights_operand else { return };
-        // The operands of the sum come behind those of the scores; the weights are none any more.
-        let mut sum = own.nest;
-        let homes: Vec<Home> = scores.homes.iter().chain(&own.homes).cloned().collect();
-        let dtypes: Vec<DType> = scores.nest.operands.iter().chain(&sum.operands).copied().collect();
-        sum.reads.retain(|_, (operand, _)| *operand != weights_operand);
-        for (operand, _) in sum.reads.values_mut() {
-            *operand += scores.homes.len();
-        }
-        let Some(attention) = Attention::new(scores.nest, sum, weights_operand) else { return };
+        let (scores_part, sum_part) = ((scores.nest, scores.homes), (own.nest, own.homes));
+        let Some(Joined { attention, homes, dtypes }) = join(scores_part, sum_part, weights_operand) else { return };
         let Some(launch) = self.attention_shader(attention, &homes, &dtypes, to) else { return };
         let steps = scores.steps.chain(weights.steps).chain(own.steps);
         let last = self.steps.len() - 1;

@@ -85,8 +85,13 @@ impl Loads {
             _ => (scaled_weight, None),
         };
         let ((x_scale, x), (weight_scale, weight)) = (product(scaled_x)?, product(scaled_weight)?);
-        let loads =
-            Loads { x: load(x)?, x_scale: load(x_scale)?, weight: load(weight)?, weight_scale: load(weight_scale)?, offset };
+        let loads = Loads {
+            x: load(x)?,
+            x_scale: load(x_scale)?,
+            weight: load(weight)?,
+            weight_scale: load(weight_scale)?,
+            offset,
+        };
         let octets = body.dtype(loads.x) == DType::I8 && body.dtype(loads.weight).bits() <= 8;
         (octets && fold.op == FoldOp::Sum).then_some(loads)
     }

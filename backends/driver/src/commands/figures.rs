@@ -159,6 +159,7 @@ impl Figures {
             "peak_memory_bytes": self.peak_memory,
             "memory_before_opening_bytes": self.memory_before,
             "machine_flops": peak.map(|peak| peak.flops),
+            "machine_int8_ops": peak.map(|peak| peak.int8_ops),
             "machine_read_bytes": peak.map(Peak::memory),
             "machine_reads": peak.map(reads),
             "kernels": self.kernels.iter().map(kernel).collect::<Vec<_>>(),

@@ -1,4 +1,4 @@
-//! What this machine can do at most: measured with two kernels built like any other.
+//! What this machine can do at most: measured with three kernels built like any other.
 
 use crate::commands::model::runtime_error;
 use drupe::{Backend, CompileOptions, stages};
@@ -12,6 +12,8 @@ use drupe_runtime::{LoadOptions, Options, Program, Session, Tensor};
 pub(crate) struct Peak {
     /// f32 operations a second, a multiply-add being two.
     pub flops: f64,
+    /// Operations on 8-bit integers a second, a multiply-add being two.
+    pub int8_ops: f64,
     /// Bytes that all threads together read again and again, and how many they read a second: small data first,
     /// which caches hold, the memory's rate last. The rates only fall.
     pub reads: Vec<(f64, f64)>,
@@ -55,21 +57,22 @@ pub(crate) fn measure(threads: usize) -> Result<Peak, Diagnostic> {
     let footprints = std::iter::successors(Some(SMALLEST), |bytes| Some(bytes * 4)).take_while(|it| *it <= LARGEST);
     let footprints: Vec<i64> = footprints.map(|bytes| (bytes / turn).max(1) * turn).collect();
     let repeats = |footprint: i64| (LEAST_READ / footprint).max(1);
-    let mut steps = vec![(0, Vec::new())];
-    steps.extend(footprints.iter().map(|bytes| (1, vec![bytes / 4 / tasks, repeats(*bytes)])));
-    let kernels = vec![multiply_adds(lanes as u16), reads(lanes as u16)];
+    let mut steps = vec![(0, Vec::new()), (1, Vec::new())];
+    steps.extend(footprints.iter().map(|bytes| (2, vec![bytes / 4 / tasks, repeats(*bytes)])));
+    let kernels = vec![multiply_adds(lanes as u16), dot_products(lanes as u16), reads(lanes as u16)];
     let floats = footprints.iter().max().map_or(0, |bytes| bytes / 4).max(lanes * (ACCUMULATORS + 2));
     let seconds = best_seconds(&options, program(kernels, &steps, floats, lanes, tasks), floats, threads)?;
 
-    let flops = (2 * lanes * ACCUMULATORS * ROUNDS * tasks) as f64 / seconds[0];
-    let rates = footprints.iter().zip(&seconds[1..]);
+    let multiply_adds = (lanes * ACCUMULATORS * ROUNDS * tasks) as f64;
+    let (flops, int8_ops) = (2.0 * multiply_adds / seconds[0], 2.0 * 4.0 * multiply_adds / seconds[1]);
+    let rates = footprints.iter().zip(&seconds[2..]);
     let mut reads: Vec<(f64, f64)> =
         rates.map(|(bytes, seconds)| (*bytes as f64, (bytes * repeats(*bytes)) as f64 / seconds)).collect();
     // What larger data reached, smaller could.
     for index in (1..reads.len()).rev() {
         reads[index - 1].1 = reads[index - 1].1.max(reads[index].1);
     }
-    Ok(Peak { flops, reads })
+    Ok(Peak { flops, int8_ops, reads })
 }
 
 /// `a = a * x + y` for independent accumulators in registers.
@@ -87,6 +90,22 @@ fn multiply_adds(lanes: u16) -> Kernel {
     let sums = b.for_loop(low, high, 1, init, |b, _, carried| {
         carried.iter().map(|value| b.fma(*value, factor, addend)).collect()
     });
+    store_sum(b, y, &sums, lanes)
+}
+
+/// Sums of products of octets, in independent accumulators in registers.
+fn dot_products(lanes: u16) -> Kernel {
+    let mut b = KernelBuilder::new("dot_products");
+    let (x, y) = (b.buffer("x", DType::F32, Access::Read), b.buffer("y", DType::F32, Access::Write));
+    let at = b.int(0);
+    let floats = b.load(Place::Buffer(x), at, Vector::vector(DType::F32, lanes));
+    let [first, second] = [DType::U8, DType::I8].map(|dtype| b.reinterpret(floats, Vector::vector(dtype, 4 * lanes)));
+    let numbers = 0..ACCUMULATORS;
+    let init = numbers.map(|number| b.integer(Vector::vector(DType::I32, lanes), number)).collect();
+    let (low, high) = (b.int(0), b.int(ROUNDS));
+    let sums =
+        b.for_loop(low, high, 1, init, |b, _, carried| carried.iter().map(|sum| b.dot(first, second, *sum)).collect());
+    let sums: Vec<_> = sums.into_iter().map(|sum| b.cast(sum, DType::F32)).collect();
     store_sum(b, y, &sums, lanes)
 }
 

@@ -191,7 +191,8 @@ impl<'a> Emitter<'a> {
         } else {
             let by = self.schedule.unroll;
             let main = whole - whole % by;
-            for (first, end, by) in [(0, main, by), (main, whole, 1)].into_iter().filter(|(first, end, _)| first < end) {
+            for (first, end, by) in [(0, main, by), (main, whole, 1)].into_iter().filter(|(first, end, _)| first < end)
+            {
                 let [low, high] = [first, end].map(|step| {
                     let distance = self.b.int(step * block);
                     self.binary(BinaryOp::Add, start, distance)

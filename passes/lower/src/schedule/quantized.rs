@@ -1,6 +1,6 @@
 //! Schedules of quantized products: integer tiles in registers, scaled once a run.
 
-use super::{MANY_STRIPES, Schedule, Spread, cost};
+use super::{MANY_STRIPES, Schedule, Spread};
 use crate::nest::{Nest, PANEL};
 use crate::quantized::Quantized;
 use drupe_target::{IsaLevel, Target};
@@ -19,7 +19,7 @@ pub fn choose(nest: &Nest, quantized: &Quantized, target: &Target, level: &IsaLe
     let weight_octets = quantized.depth.saturating_mul(columns) * i64::from(quantized.bits) / 8;
     let streams = weight_octets > target.cache.l2 as i64 / 2;
     let stripes = |vectors: i64| columns / (lanes * vectors);
-    let (tile_rows, vectors) = tile(quantized, level, rows, columns, lanes);
+    let (tile_rows, vectors) = tile(quantized, target, level, rows, columns, lanes);
     Schedule {
         column: Some(column),
         row,
@@ -43,7 +43,15 @@ const PREFETCH: i64 = 16;
 const UNROLLED: i64 = 16;
 
 /// The rows and vectors of the register tile that costs least; of unknown `rows` there are many.
-fn tile(quantized: &Quantized, level: &IsaLevel, rows: Option<i64>, columns: i64, lanes: i64) -> (i64, i64) {
+fn tile(
+    quantized: &Quantized,
+    target: &Target,
+    level: &IsaLevel,
+    rows: Option<i64>,
+    columns: i64,
+    lanes: i64,
+) -> (i64, i64) {
+    let rows_or_many = rows.unwrap_or(960);
     let registers = i64::from(level.vector_registers);
     // Sums of a run, and where there are several those of the row.
     let sums = if quantized.runs() > 1 { 2 } else { 1 };
@@ -57,16 +65,42 @@ fn tile(quantized: &Quantized, level: &IsaLevel, rows: Option<i64>, columns: i64
         let nibbles = if quantized.bits == 4 { vectors + 1 } else { 0 };
         let halves = if level.int8_dot.is_none() { vectors + 2 } else { 0 };
         let extra = vectors + nibbles + halves + 1;
-        for tile_rows in 1..=rows.unwrap_or(i64::MAX).min(MOST_ROWS) {
+        for tile_rows in 1..=rows_or_many.min(MOST_ROWS) {
             if tile_rows * vectors * sums + extra >= registers && tile_rows * vectors > 1 {
                 continue;
             }
-            let ports = i64::from(level.fma_per_cycle);
-            let cost = cost(rows.unwrap_or(960), columns.min(1 << 20), tile_rows, vectors, lanes, ports, true);
+            let step = |rows: i64, vectors: i64| cycles(quantized, target, level, rows, vectors);
+            let all_vectors = (columns + lanes - 1) / lanes;
+            let stripe =
+                |rows: i64| (all_vectors / vectors) as f64 * step(rows, vectors) + step(rows, all_vectors % vectors);
+            let cost = (rows_or_many / tile_rows) as f64 * stripe(tile_rows) + stripe(rows_or_many % tile_rows);
             if cost < best_cost * 0.999 {
                 (best, best_cost) = ((tile_rows, vectors), cost);
             }
         }
     }
     best
+}
+
+/// Octets that a core reads from its second-level cache in a cycle, of the 64 that it could.
+const SECOND_LEVEL_OCTETS: f64 = 32.0;
+
+/// Cycles until the result of a dot product is the next one's start.
+const LATENCY: f64 = 5.0;
+
+/// Cycles of one dot product of each accumulator of a tile: those of the busiest unit, and a part of the others'.
+fn cycles(quantized: &Quantized, target: &Target, level: &IsaLevel, rows: i64, vectors: i64) -> f64 {
+    if rows == 0 || vectors == 0 {
+        return 0.0;
+    }
+    let (accumulators, ports) = ((rows * vectors) as f64, f64::from(level.fma_per_cycle));
+    // Nibbles are taken apart once for two products; a run is converted, scaled and added.
+    let nibbles = if quantized.bits == 4 { 1.5 * vectors as f64 } else { 0.0 };
+    let scaling = if quantized.runs() > 1 { 12.0 * accumulators / quantized.run as f64 } else { 0.0 };
+    let arithmetic = (accumulators + nibbles + scaling) / ports;
+    let loads = (rows + vectors) as f64 / 2.0;
+    let octets = f64::from(level.vector_bits) / 8.0 * vectors as f64 * f64::from(quantized.bits) / 8.0;
+    let stripe = quantized.depth as f64 * octets / 4.0;
+    let weights = if stripe > target.cache.l1 as f64 / 2.0 { octets / SECOND_LEVEL_OCTETS } else { 0.0 };
+    arithmetic.max(loads).max(weights).max(LATENCY) + 0.1 * (loads + weights)
 }

@@ -17,8 +17,27 @@
 //! # Ok::<(), drupe_ir::Diagnostic>(())
 //! ```
 //!
+//! # Linear layers
+//!
+//! [`quantize_linears`] makes products with constant matrices products of integers. A [`Scheme`] says how, by a name on the
+//! command line; [`choose`] makes of it a [`Choice`] for each input of linear layers. What schemes need to know of values,
+//! the ranges of channels, comes from running [`with_ranges`] of the module on a text: the caller's business, since this
+//! crate runs nothing.
+//!
 //! Invariants: inputs and outputs keep their types; integers stay as they are; no finite number becomes infinite.
 
+mod calibrate;
 mod halve_floats;
+mod linears;
+mod outliers;
+mod quantize_linears;
+mod scheme;
+mod weights;
 
+pub use calibrate::{range_output, with_ranges};
 pub use halve_floats::halve_floats;
+pub use linears::{Group, Linear, find_linears};
+pub use outliers::hot_channels;
+pub use quantize_linears::{Choice, choose, quantize_linears};
+pub use scheme::{Activations, Scheme, WeightScheme};
+pub use weights::{QuantizedWeights, quantize_weights};

@@ -1,0 +1,59 @@
+//! Linear layers: products of a computed matrix with a constant one.
+
+use drupe_ir::{DType, Module, Op, ValueId};
+use std::collections::BTreeMap;
+
+/// `x`, [.., K], times a constant matrix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linear {
+    /// The product, [.., N].
+    pub result: ValueId,
+    /// What is multiplied, f32 of rank 2 or more.
+    pub x: ValueId,
+    /// The constant: [N, K], or [K, N] if not `transposed`.
+    pub weight: ValueId,
+    /// Whether the product reads the constant transposed, as checkpoints store it.
+    pub transposed: bool,
+    /// Elements of a row of x.
+    pub depth: usize,
+    /// Elements of a row of the result.
+    pub columns: usize,
+}
+
+/// Linear layers of one input, in the order of the graph. They become one product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What they have in common.
+    pub x: ValueId,
+    /// The layers; at least one.
+    pub linears: Vec<Linear>,
+}
+
+/// The linear layers of `module`, those of one input together; groups are in the order of their first layers.
+pub fn find_linears(module: &Module) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut known: BTreeMap<ValueId, usize> = BTreeMap::new();
+    for linear in module.graph.values().filter_map(|value| linear(module, value)) {
+        let at = *known.entry(linear.x).or_insert_with(|| {
+            groups.push(Group { x: linear.x, linears: Vec::new() });
+            groups.len() - 1
+        });
+        groups[at].linears.push(linear);
+    }
+    groups
+}
+
+fn linear(module: &Module, result: ValueId) -> Option<Linear> {
+    let graph = &module.graph;
+    let node = graph.node(result);
+    let (Op::MatMul(_), [x, factor]) = (&node.op, node.operands.as_slice()) else { return None };
+    let (weight, transposed) = match &graph.node(*factor).op {
+        Op::Transpose(op) if op.perm == [1, 0] => (graph.node(*factor).operands[0], true),
+        _ => (*factor, false),
+    };
+    let data = module.constant_of(weight)?;
+    let [first, second] = data.shape.as_slice() else { return None };
+    let (columns, depth) = if transposed { (*first, *second) } else { (*second, *first) };
+    let float = data.dtype == DType::F32 && graph.ty(*x).dtype == DType::F32;
+    (float && graph.ty(*x).rank() >= 2).then_some(Linear { result, x: *x, weight, transposed, depth, columns })
+}

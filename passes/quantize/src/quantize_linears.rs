@@ -1,0 +1,313 @@
+//! Linear layers in integers, and their large channels in float.
+
+use crate::linears::{Group, find_linears};
+use crate::scheme::{Activations, Scheme, WeightScheme};
+use crate::weights::{QuantizedWeights, quantize_weights};
+use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, TensorData, ValueId, ops};
+use std::collections::BTreeMap;
+
+/// How the layers of one input are quantised.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// How weights are stored.
+    pub weights: WeightScheme,
+    /// The scale of the input; none for one of each token.
+    pub scale: Option<f32>,
+    /// Channels of the input, in order, that are multiplied in float.
+    pub hot: Vec<usize>,
+}
+
+/// `module` with its linear layers as `choices` say, which are in the order of [`find_linears`]; those without a choice
+/// stay as they are. Layers of one input become one `quantized_linear`, and slices of it:
+///
+/// ```text
+/// y = x W   becomes   q(x_cold) Wq + x[hot] W[hot]
+/// ```
+///
+/// where q rounds to 8 bits, `x_cold` is x with 0 in the hot channels, and Wq are the weights in integers. Splitting is
+/// exact; what is rounded is each element of q(x) and each weight. A table that a `gather` reads and that is a layer's
+/// weights too (a vocabulary that goes in and comes out) is read in integers there as well.
+///
+/// # Errors
+/// When a weight is not finite.
+pub fn quantize_linears(module: &Module, choices: &[Option<Choice>]) -> Result<Module, Diagnostic> {
+    let groups = find_linears(module);
+    let mut pass = Pass {
+        old: module,
+        new: Module { graph: Default::default(), constants: Default::default(), ..module.clone() },
+        renamed: Vec::with_capacity(module.graph.nodes.len()),
+        tables: BTreeMap::new(),
+        origin: Origin::default(),
+    };
+    let mut wanted: BTreeMap<ValueId, (&Group, &Choice)> = BTreeMap::new();
+    for (group, choice) in groups.iter().zip(choices) {
+        for linear in &group.linears {
+            wanted.extend(choice.as_ref().map(|choice| (linear.result, (group, choice))));
+        }
+    }
+    let mut done: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+    let read_by_linears: BTreeMap<ValueId, WeightScheme> = wanted
+        .values()
+        .flat_map(|(group, choice)| group.linears.iter().map(|linear| (linear.weight, choice.weights)))
+        .collect();
+    for value in module.graph.values() {
+        let node = module.graph.node(value);
+        pass.origin = node.origin.via("quantize-linears");
+        let new = match (wanted.get(&value), &node.op) {
+            (Some((group, choice)), _) => {
+                if !done.contains_key(&value) {
+                    done.extend(pass.group(group, choice)?);
+                }
+                done[&value]
+            }
+            (None, Op::Gather(gather)) if gather.axis == 0 && read_by_linears.contains_key(&node.operands[0]) => {
+                pass.gather(node.operands[0], node.operands[1], read_by_linears[&node.operands[0]])?
+            }
+            (None, Op::Const(constant)) => pass.new.constant(&constant.name, module.constants[&constant.name].clone()),
+            (None, op) => {
+                let operands: Vec<ValueId> =
+                    node.operands.iter().map(|operand| pass.renamed[operand.index()]).collect();
+                pass.new.add(op.clone(), &operands, &node.origin)?
+            }
+        };
+        pass.renamed.push(new);
+    }
+    for (name, value) in &module.graph.outputs {
+        pass.new.output(name, pass.renamed[value.index()]);
+    }
+    pass.new.remove_dead();
+    Ok(pass.new)
+}
+
+struct Pass<'a> {
+    old: &'a Module,
+    new: Module,
+    renamed: Vec<ValueId>,
+    /// Weights that are quantised already, by the constant.
+    tables: BTreeMap<ValueId, QuantizedWeights>,
+    origin: Origin,
+}
+
+impl Pass<'_> {
+    fn add(&mut self, op: impl Into<Op>, operands: &[ValueId]) -> Result<ValueId, Diagnostic> {
+        self.new.add(op.into(), operands, &self.origin)
+    }
+
+    fn number(&mut self, value: f64) -> ValueId {
+        self.new.scalar(DType::F32, value)
+    }
+
+    /// The results of all layers of `group`.
+    fn group(&mut self, group: &Group, choice: &Choice) -> Result<Vec<(ValueId, ValueId)>, Diagnostic> {
+        let x = self.renamed[group.x.index()];
+        let name = self.name_of(group);
+        let parts: Vec<QuantizedWeights> = group
+            .linears
+            .iter()
+            .map(|linear| self.table(linear.weight, linear.transposed, choice.weights))
+            .collect::<Result<_, _>>()?;
+        let cold = if choice.hot.is_empty() { x } else { self.without(x, &choice.hot)? };
+        let (values, scales) = self.rounded(cold, choice.scale)?;
+        let mut operands = vec![values, scales];
+        let stack = |part: fn(&QuantizedWeights) -> Option<&TensorData>| stacked(&parts, part);
+        let weights = stack(|part| Some(&part.values))?;
+        operands.extend(weights.map(|data| self.new.constant(&name, data)));
+        let weight_scales = stack(|part| Some(&part.scales))?;
+        operands.extend(weight_scales.map(|data| self.new.constant(&format!("{name}.scales"), data)));
+        let offsets = stack(|part| part.offsets.as_ref())?;
+        operands.extend(offsets.map(|data| self.new.constant(&format!("{name}.offsets"), data)));
+        let mut product = self.add(ops::QuantizedLinear {}, &operands)?;
+        if !choice.hot.is_empty() {
+            let hot = self.hot_product(group, x, &choice.hot, &name)?;
+            product = self.add(ops::Add {}, &[product, hot])?;
+        }
+        let (mut results, mut first) = (Vec::new(), 0);
+        for linear in &group.linears {
+            let whole = group.linears.len() == 1;
+            let part = if whole { product } else { self.columns(product, first, linear.columns)? };
+            results.push((linear.result, part));
+            first += linear.columns;
+        }
+        Ok(results)
+    }
+
+    /// What constants of the group are called: the first weight's name.
+    fn name_of(&self, group: &Group) -> String {
+        let weight = &self.old.graph.node(group.linears[0].weight).op;
+        let name = if let Op::Const(constant) = weight { &*constant.name } else { "weight" };
+        format!("{name}.quantized")
+    }
+
+    /// The constant `weight` in integers, [N, K].
+    fn table(
+        &mut self,
+        weight: ValueId,
+        transposed: bool,
+        scheme: WeightScheme,
+    ) -> Result<QuantizedWeights, Diagnostic> {
+        if let Some(known) = self.tables.get(&weight) {
+            return Ok(known.clone());
+        }
+        let data = rows_of(self.old, weight, transposed)?;
+        let quantized = quantize_weights(&data, scheme).map_err(|error| error.at(&self.origin))?;
+        self.tables.insert(weight, quantized.clone());
+        Ok(quantized)
+    }
+
+    /// `x` as integers of 8 bits, and the scale of each row.
+    fn rounded(&mut self, x: ValueId, scale: Option<f32>) -> Result<(ValueId, ValueId), Diagnostic> {
+        let ty = self.new.graph.ty(x).clone();
+        let last = ty.rank() as i64 - 1;
+        let mut rows = ty.shape.clone();
+        rows[last as usize] = Dim::from(1);
+        let most = self.number(127.0);
+        let (scales, limited) = match scale {
+            Some(scale) => {
+                let splat = ops::Splat { value: f64::from(scale).into(), dtype: DType::F32, shape: rows };
+                let reach = f64::from(scale) * 127.0;
+                let clipped = self.add(ops::Clamp { min: (-reach).into(), max: reach.into() }, &[x])?;
+                (self.add(splat, &[])?, clipped)
+            }
+            None => {
+                let magnitudes = self.add(ops::Abs {}, &[x])?;
+                let largest = self.add(ops::ReduceMax { axes: vec![last] }, &[magnitudes])?;
+                // A row of zeros has some scale, too.
+                let least = self.number(1e-30);
+                let largest = self.add(ops::Max {}, &[largest, least])?;
+                (self.add(ops::Div {}, &[largest, most])?, x)
+            }
+        };
+        let steps = self.add(ops::Div {}, &[limited, scales])?;
+        let whole = self.add(ops::Round {}, &[steps])?;
+        Ok((self.add(ops::Cast { dtype: DType::I8 }, &[whole])?, scales))
+    }
+
+    /// `x` with 0 in the channels `hot`.
+    fn without(&mut self, x: ValueId, hot: &[usize]) -> Result<ValueId, Diagnostic> {
+        let depth = channels(self.new.graph.ty(x).shape.last());
+        let kept: Vec<f32> = (0..depth).map(|channel| if hot.contains(&channel) { 0.0 } else { 1.0 }).collect();
+        let mask = TensorData::from_f32(vec![depth], &kept).map_err(|error| Diagnostic::new("quantise", error))?;
+        let mask = self.new.constant("cold", mask);
+        self.add(ops::Mul {}, &[x, mask])
+    }
+
+    /// The channels `hot` of `x` times their rows of all layers' weights, in float.
+    fn hot_product(&mut self, group: &Group, x: ValueId, hot: &[usize], name: &str) -> Result<ValueId, Diagnostic> {
+        let mut rows = vec![Vec::new(); hot.len()];
+        for linear in &group.linears {
+            let data = rows_of(self.old, linear.weight, linear.transposed)?;
+            let numbers = data.to_f32().unwrap_or_default();
+            for (row, channel) in rows.iter_mut().zip(hot) {
+                row.extend((0..linear.columns).map(|column| numbers[column * linear.depth + channel]));
+            }
+        }
+        let fault = |error| Diagnostic::new("quantise", error);
+        let columns = rows.first().map_or(0, Vec::len);
+        let weights = TensorData::from_f32(vec![hot.len(), columns], &rows.concat()).map_err(fault)?;
+        let numbers: Vec<i64> = hot.iter().map(|channel| *channel as i64).collect();
+        let numbers = TensorData::from_i64(vec![hot.len()], &numbers).map_err(fault)?;
+        let numbers = self.new.constant(&format!("{name}.hot"), numbers);
+        let weights = self.new.constant(&format!("{name}.hot_rows"), weights);
+        let axis = self.new.graph.ty(x).rank() as i64 - 1;
+        let picked = self.add(ops::Gather { axis }, &[x, numbers])?;
+        self.add(ops::MatMul {}, &[picked, weights])
+    }
+
+    fn columns(&mut self, x: ValueId, first: usize, count: usize) -> Result<ValueId, Diagnostic> {
+        let shape = self.new.graph.ty(x).shape.clone();
+        let (mut start, mut size) = (vec![Dim::from(0); shape.len()], shape);
+        let last = size.len() - 1;
+        (start[last], size[last]) = (Dim::from(first as i64), Dim::from(count as i64));
+        self.add(ops::Slice { start, size, step: Vec::new() }, &[x])
+    }
+
+    /// Rows of a table of weights that is in integers.
+    fn gather(&mut self, table: ValueId, indices: ValueId, scheme: WeightScheme) -> Result<ValueId, Diagnostic> {
+        let indices = self.renamed[indices.index()];
+        let weights = self.table(table, true, scheme)?;
+        let name = match &self.old.graph.node(table).op {
+            Op::Const(constant) => format!("{}.quantized", constant.name),
+            _ => "table".into(),
+        };
+        let (columns, groups) = (weights.values.shape[1], weights.scales.shape[1]);
+        let mut rows = |name: String, data: TensorData| {
+            let constant = self.new.constant(&name, data);
+            let picked = self.add(ops::Gather { axis: 0 }, &[constant, indices])?;
+            self.add(ops::Cast { dtype: DType::F32 }, &[picked])
+        };
+        let values = rows(name.clone(), weights.values)?;
+        let scales = rows(format!("{name}.scales"), weights.scales)?;
+        let offsets = weights.offsets.map(|data| rows(format!("{name}.offsets"), data)).transpose()?;
+        let shape = self.new.graph.ty(values).shape.clone();
+        let leading = &shape[..shape.len() - 1];
+        let extents = |last: &[usize]| -> Vec<Dim> {
+            leading.iter().cloned().chain(last.iter().map(|extent| Dim::from(*extent as i64))).collect()
+        };
+        let runs = self.add(ops::Reshape { shape: extents(&[groups, columns / groups.max(1)]) }, &[values])?;
+        let scales = self.add(ops::Reshape { shape: extents(&[groups, 1]) }, &[scales])?;
+        let mut real = self.add(ops::Mul {}, &[runs, scales])?;
+        if let Some(offsets) = offsets {
+            let offsets = self.add(ops::Reshape { shape: extents(&[groups, 1]) }, &[offsets])?;
+            real = self.add(ops::Add {}, &[real, offsets])?;
+        }
+        self.add(ops::Reshape { shape }, &[real])
+    }
+}
+
+fn channels(dim: Option<&Dim>) -> usize {
+    dim.and_then(Dim::as_const).and_then(|extent| usize::try_from(extent).ok()).unwrap_or(0)
+}
+
+/// The constant `weight` as f32 [N, K].
+fn rows_of(module: &Module, weight: ValueId, transposed: bool) -> Result<TensorData, Diagnostic> {
+    let fault = || Diagnostic::new("quantise", "weights are a constant matrix of f32");
+    let data = module.constant_of(weight).ok_or_else(fault)?;
+    let (true, [first, second], Some(numbers)) = (!transposed, data.shape.as_slice(), data.to_f32()) else {
+        return Ok(data.clone());
+    };
+    let turned: Vec<f32> = (0..*second)
+        .flat_map(|column| (0..*first).map(move |row| (row, column)))
+        .map(|(row, column)| numbers[row * second + column])
+        .collect();
+    TensorData::from_f32(vec![*second, *first], &turned).map_err(|error| Diagnostic::new("quantise", error))
+}
+
+/// A tensor of all `parts`, one below the other; none if they have none.
+fn stacked(
+    parts: &[QuantizedWeights],
+    of: fn(&QuantizedWeights) -> Option<&TensorData>,
+) -> Result<Option<TensorData>, Diagnostic> {
+    let all: Vec<&TensorData> = parts.iter().filter_map(of).collect();
+    let Some(first) = all.first() else { return Ok(None) };
+    let rows = all.iter().map(|data| data.shape[0]).sum();
+    let bytes: Vec<u8> = all.iter().flat_map(|data| data.bytes()).copied().collect();
+    TensorData::from_bytes(first.dtype, vec![rows, first.shape[1]], bytes)
+        .map(Some)
+        .map_err(|error| Diagnostic::new("quantise", error))
+}
+
+/// The choice for each of `groups` that `scheme` says; `ranges` are the largest magnitudes of each group's channels, as
+/// calibration found them, if there was one.
+pub fn choose(module: &Module, scheme: Scheme, ranges: Option<&[Vec<f32>]>) -> Result<Vec<Option<Choice>>, Diagnostic> {
+    let groups = find_linears(module);
+    if scheme.needs_calibration() && ranges.is_none_or(|ranges| ranges.len() != groups.len()) {
+        return Err(Diagnostic::new("quantise", format!("{scheme} needs the ranges of {} inputs", groups.len()))
+            .help("give a text to calibrate with"));
+    }
+    let of = |(number, group): (usize, &Group)| {
+        let channels = ranges.map_or(&[][..], |ranges| &ranges[number]);
+        let hot = if scheme.outliers { crate::outliers::hot_channels(channels) } else { Vec::new() };
+        let rest = channels.iter().enumerate().filter(|(channel, _)| !hot.contains(channel));
+        let largest = rest.fold(0.0f32, |most, (_, range)| most.max(*range));
+        let scale = (scheme.activations == Activations::Static).then_some(largest.max(1e-30) / 127.0);
+        // A vocabulary is read by tokens as well: it keeps 8 bits.
+        let vocabulary = group.linears.iter().any(|linear| is_gathered(module, linear.weight));
+        let weights = if vocabulary { WeightScheme::EIGHT } else { scheme.weights };
+        Some(Choice { weights, scale, hot })
+    };
+    Ok(groups.iter().enumerate().map(of).collect())
+}
+
+fn is_gathered(module: &Module, constant: ValueId) -> bool {
+    module.graph.nodes.iter().any(|node| matches!(node.op, Op::Gather(_)) && node.operands[0] == constant)
+}

@@ -1,0 +1,117 @@
+//! How linear layers are quantised: a name says all of it.
+
+use drupe_ir::{DType, Diagnostic};
+use std::fmt;
+use std::str::FromStr;
+
+/// How the weights of a linear layer are stored. Scales are f16, one for each group of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightScheme {
+    /// 4 or 8 bits for each weight.
+    pub bits: u32,
+    /// Weights of a row that share a scale; none for all.
+    pub group: Option<usize>,
+    /// Whether groups have an offset besides the scale, so that their range need not be around 0.
+    pub offsets: bool,
+}
+
+impl WeightScheme {
+    /// 8 bits, in groups of 32.
+    pub const EIGHT: WeightScheme = WeightScheme { bits: 8, group: Some(32), offsets: false };
+
+    /// The element type.
+    pub fn dtype(self) -> DType {
+        match (self.bits, self.offsets) {
+            (4, false) => DType::I4,
+            (4, true) => DType::U4,
+            (_, false) => DType::I8,
+            (_, true) => DType::U8,
+        }
+    }
+}
+
+/// How the input of a linear layer becomes integers of 8 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    /// By a scale of each token, found when it is there: its largest magnitude is 127.
+    PerToken,
+    /// By one scale, found by calibration: what is larger is clipped.
+    Static,
+}
+
+/// How linear layers are quantised.
+///
+/// ```
+/// let scheme: drupe_quantize::Scheme = "w4a8-g64-outliers".parse()?;
+/// assert_eq!((scheme.weights.bits, scheme.weights.group, scheme.outliers), (4, Some(64), true));
+/// assert_eq!(scheme.to_string(), "w4a8-g64-outliers");
+/// # Ok::<(), drupe_ir::Diagnostic>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheme {
+    /// The weights.
+    pub weights: WeightScheme,
+    /// The inputs.
+    pub activations: Activations,
+    /// Whether channels far beyond the others are computed in float.
+    pub outliers: bool,
+}
+
+impl Scheme {
+    /// Whether choosing needs a text that the model is run on.
+    pub fn needs_calibration(self) -> bool {
+        self.outliers || self.activations == Activations::Static
+    }
+}
+
+/// What there is, for messages.
+const FORMS: &str = "w8a8 or w4a8, then any of: -g32 (-g64, -g128: that many weights share a scale; -row: all of a row), \
+                     -asym (groups have an offset), -static (one scale for all tokens), -outliers (large channels in float)";
+
+impl FromStr for Scheme {
+    type Err = Diagnostic;
+
+    fn from_str(text: &str) -> Result<Scheme, Diagnostic> {
+        let fail = |what: &str| Diagnostic::new("quantise", format!("{text:?}: {what}")).help(FORMS);
+        let mut parts = text.split('-');
+        let (bits, group) = match parts.next() {
+            Some("w8a8") => (8, None),
+            Some("w4a8") => (4, Some(32)),
+            _ => return Err(fail("no such scheme")),
+        };
+        let weights = WeightScheme { bits, group, offsets: false };
+        let mut scheme = Scheme { weights, activations: Activations::PerToken, outliers: false };
+        for part in parts {
+            match part {
+                "row" => scheme.weights.group = None,
+                "asym" => scheme.weights.offsets = true,
+                "static" => scheme.activations = Activations::Static,
+                "outliers" => scheme.outliers = true,
+                _ => match part.strip_prefix('g').and_then(|group| group.parse().ok()) {
+                    Some(group) if (8..=4096).contains(&group) => scheme.weights.group = Some(group),
+                    Some(_) => return Err(fail("groups have 8 to 4096 weights")),
+                    None => return Err(fail(&format!("no part is called {part:?}"))),
+                },
+            }
+        }
+        Ok(scheme)
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WeightScheme { bits, group, offsets } = self.weights;
+        write!(f, "w{bits}a8")?;
+        match (bits, group) {
+            (8, None) | (4, Some(32)) => {}
+            (_, None) => f.write_str("-row")?,
+            (_, Some(group)) => write!(f, "-g{group}")?,
+        }
+        for (there, name) in
+            [(offsets, "-asym"), (self.activations == Activations::Static, "-static"), (self.outliers, "-outliers")]
+        {
+            f.write_str(if there { name } else { "" })?;
+        }
+        Ok(())
+    }
+}

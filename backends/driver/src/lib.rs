@@ -15,7 +15,7 @@
 //! # Ok::<(), drupe_ir::Diagnostic>(())
 //! ```
 //!
-//! [`compile`] is the whole compiler as a list: split, rewrite, lower, emit, link, plan, write. [`stages`] has each step
+//! [`compile`] is the whole compiler as a list: quantise, split, rewrite, lower, emit, link, plan, write. [`stages`] has each step
 //! on its own, for `--emit` and for tests.
 //!
 //! Invariants: the same module and options give the same bytes, whatever the number of threads; no input makes
@@ -27,6 +27,7 @@ mod emit;
 mod exprs;
 mod options;
 mod plan;
+mod quantize;
 mod self_test;
 mod shaders;
 pub mod stages;
@@ -34,6 +35,7 @@ mod web;
 
 pub use drupe_entries::Entry;
 pub use drupe_lower::Placement;
+pub use drupe_quantize::Scheme;
 pub use options::{Backend, CompileOptions, Watch};
 pub use web::WebModel;
 
@@ -49,7 +51,8 @@ pub fn compile_file(path: impl AsRef<Path>, options: &CompileOptions) -> Result<
 
 /// Compiles `module` to the bytes of an artifact.
 pub fn compile(module: &Module, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
-    let entries = stages::rewrite_all(stages::split(module, options)?, options)?;
+    let module = stages::quantize(module, options)?;
+    let entries = stages::rewrite_all(stages::split(&module, options)?, options)?;
     let programs = stages::lower_for_all(&entries, options)?;
     let programs: Vec<&Program> = programs.iter().collect();
     let code = stages::emit(&programs, options)?;

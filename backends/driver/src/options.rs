@@ -2,6 +2,7 @@
 
 use drupe_ir::{DType, Diagnostic, Dim};
 use drupe_lower::Placement;
+use drupe_quantize::Scheme;
 use drupe_target::Target;
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +64,10 @@ pub struct CompileOptions {
     pub context: Option<usize>,
     /// Tokens that the entry `prefill` of a language model takes at a time; none for a number that suits.
     pub chunk: Option<u64>,
+    /// How the linear layers of a language model are quantised; none for as they are.
+    pub quantize: Option<Scheme>,
+    /// The tokens of a text like those that the model will see, for schemes that need to know.
+    pub calibration: Vec<i32>,
     /// Whether a language model has an entry `score`, with the outputs for every token.
     pub score: bool,
     /// What comes with the model, by name: a tokenizer, say. It goes into the artifact as it is.
@@ -92,6 +97,8 @@ impl Default for CompileOptions {
             gpu_floats: None,
             context: None,
             chunk: None,
+            quantize: None,
+            calibration: Vec::new(),
             score: false,
             assets: Vec::new(),
             watch: Watch::default(),

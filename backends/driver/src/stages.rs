@@ -2,7 +2,7 @@
 
 pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
-use crate::{CompileOptions, WebModel, emit, plan, self_test, web};
+use crate::{CompileOptions, WebModel, emit, plan, quantize, self_test, web};
 use drupe_entries::Entry;
 use drupe_format::Plan;
 use drupe_format::plan::Code;
@@ -27,6 +27,11 @@ pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnosti
         _ => Err(Diagnostic::new("file", format!("{}: not a model", path.display()))
             .help("drupe compiles .onnx files, .gguf files, folders of safetensors and .ir files (textual IR)")),
     })
+}
+
+/// Stores the weights of linear layers in fewer bits, and computes with them in integers, if the options say so.
+pub fn quantize(module: &Module, options: &CompileOptions) -> Result<Module, Diagnostic> {
+    options.watch.stage("quantise", || quantize::quantize(module, options))
 }
 
 /// The programs that `module` is compiled to: one, or for a language model several (see `drupe-entries`).

@@ -66,7 +66,8 @@ enum Emit {
 impl Compile {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
         let options = self.compile.options(self.verbose)?;
-        let entries = stages::split(&import(&self.model, &options)?, &options)?;
+        let module = stages::quantize(&import(&self.model, &options)?, &options)?;
+        let entries = stages::split(&module, &options)?;
         let entries = stages::rewrite_all(self.shown(entries)?, &options)?;
         let [first, ..] = entries.as_slice() else {
             return Err(Diagnostic::new("internal", "the model has no entry"));

@@ -40,6 +40,9 @@ pub(crate) struct CompileArgs {
     /// How many tokens of a prompt a language model takes at a time
     #[arg(long, value_name = "TOKENS")]
     chunk: Option<u64>,
+    /// How a language model's linear layers are quantised: w8a8, w4a8, and more; w8a8-outliers, say
+    #[arg(long, value_name = "SCHEME")]
+    quant: Option<drupe::Scheme>,
     /// Compile a language model's entry `score` too: logits for every token of a text
     #[arg(long)]
     score: bool,
@@ -95,6 +98,7 @@ impl CompileArgs {
             },
             context: self.context,
             chunk: self.chunk,
+            quantize: self.quant,
             score: self.score,
             watch: console::watch(timings),
             ..CompileOptions::default()

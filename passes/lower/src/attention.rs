@@ -141,8 +141,8 @@ impl Attention {
                 *variable != self.query && self.sum.extents[*variable].as_const().is_some_and(|extent| extent > 1);
             apart && !keys.contains(&Var::Index(*axis)) && !values.contains(&Var::Index(*variable))
         };
-        let counted = self.variables.iter().enumerate().filter_map(|(axis, variable)| Some((axis, (*variable)?)));
-        counted.filter(shares).last().map(|(_, variable)| variable)
+        let mut counted = self.variables.iter().enumerate().filter_map(|(axis, variable)| Some((axis, (*variable)?)));
+        counted.rfind(shares).map(|(_, variable)| variable)
     }
 
     /// The depth of the scores' sums, and the columns of the result.

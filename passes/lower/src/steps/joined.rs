@@ -52,7 +52,10 @@ impl Builder<'_> {
     fn add_attention(&mut self, region: &Region, joined: &Joined) {
         let Joined { attention, homes, dtypes } = joined;
         let (scores, sum) = (&attention.scores, &attention.sum);
-        let flops = &operations(scores) + &operations(sum);
+        // The weights, which are no operand any more, are a factor of the sum.
+        let elements = Dim::product(&sum.extents);
+        let weighted = &(&elements * &sum.body.folds[0].space[0]) * &Dim::from(2);
+        let flops = &(&operations(scores) + &weighted) + &elements;
         let tasks = share(&flops);
         let result = sum.body.dtype(sum.body.value);
         let signature = Signature { name: String::new(), operands: dtypes.clone(), result, tasks: tasks.clone() };
@@ -67,7 +70,7 @@ impl Builder<'_> {
         let operands = || homes.iter().zip(dtypes).enumerate();
         let mut args: Vec<Arg> = operands().map(|(_, (home, dtype))| argument(home, *dtype, false)).collect();
         args.push(argument(&to, result, true));
-        let written = size_of(result, &Dim::product(&sum.extents));
+        let written = size_of(result, &elements);
         let bytes = operands().fold(written, |bytes, (operand, (home, dtype))| {
             let elements = elements_read(scores, operand).larger(&elements_read(sum, operand));
             &bytes + &size_of(*dtype, &elements).smaller(&self.places.buffers[home.buffer.0].bytes)

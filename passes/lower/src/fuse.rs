@@ -9,8 +9,8 @@
 //! - a map with one user is inlined into it, unless elements would be computed more than once;
 //! - transposes, slices, broadcasts and reshapes of memory are views.
 //!
-//! Invariant: an inlined value has one user (or is a constant without memory), so nothing is computed twice and
-//! regions run in the order of their results.
+//! Invariant: an inlined value has one user, or is cheap and reads no memory (numbers, positions, comparisons of
+//! these), so nothing that costs is computed twice; regions run in the order of their results.
 
 use drupe_ir::{BinaryOp, Body, DType, Graph, Module, Op, Scalar, ScalarId, UnaryOp, ValueId};
 use std::collections::BTreeMap;
@@ -53,6 +53,10 @@ pub fn assign_roles(module: &Module, observe: bool) -> Vec<Role> {
     let mut roles = vec![Role::Dead; graph.nodes.len()];
     // For a kernel value: whether its region computes folds; it may end in an epilogue.
     let mut folds = vec![false; graph.nodes.len()];
+    // And whether those are of a quantized product, which stores its columns side by side.
+    let mut quantized = vec![false; graph.nodes.len()];
+    // What is made of positions and sizes alone: each reader counts it itself.
+    let mut counted = vec![false; graph.nodes.len()];
     // Inputs have memory whether anything reads them or not.
     let needed = |value: &ValueId| live[value.index()] || matches!(graph.node(*value).op, Op::Input(_));
     for value in graph.values().filter(needed) {
@@ -66,10 +70,15 @@ pub fn assign_roles(module: &Module, observe: bool) -> Vec<Role> {
                 None => Role::Builtin,
                 Some(body) => {
                     folds[at] = !body.folds.is_empty();
+                    quantized[at] = matches!(node.op, Op::QuantizedLinear(_));
                     Role::Kernel
                 }
             },
         };
+        counted[at] = !observe && !is_output(value) && is_counted(graph, value, &counted);
+        if counted[at] {
+            roles[at] = Role::Inlined;
+        }
         if roles[at] != Role::Kernel || observe {
             continue;
         }
@@ -84,9 +93,11 @@ pub fn assign_roles(module: &Module, observe: bool) -> Vec<Role> {
         let mut hosts: Vec<ValueId> = node.operands.clone();
         hosts.retain(|operand| takes_host && roles[operand.index()] == Role::Kernel && folds[operand.index()]);
         hosts.retain(|operand| only_user(*operand) && reads_each_element_once(graph, &body, value, *operand));
+        hosts.retain(|operand| !(quantized[operand.index()] && matches!(node.op, Op::Transpose(_))));
         if let Some(host) = hosts.iter().max() {
             roles[host.index()] = Role::Inlined;
             folds[at] = true;
+            quantized[at] = quantized[host.index()];
         }
         for operand in &node.operands {
             let at_operand = operand.index();
@@ -127,6 +138,16 @@ pub fn assign_roles(module: &Module, observe: bool) -> Vec<Role> {
         }
     }
     roles
+}
+
+/// Whether `value` is a cheap map of values that are `counted`, or of none.
+fn is_counted(graph: &Graph, value: ValueId, counted: &[bool]) -> bool {
+    let node = graph.node(value);
+    let map = !matches!(node.op, Op::Input(_) | Op::Const(_) | Op::Concat(_) | Op::Pad(_));
+    map && node.operands.iter().all(|operand| counted[operand.index()])
+        && body_of(graph, value).is_some_and(|body| body.folds.is_empty())
+        && cost(graph, value) <= 1
+        && !reads_by_data(graph, value)
 }
 
 fn is_view(op: &Op) -> bool {

@@ -36,8 +36,7 @@ pub fn quantize(module: &Module, options: &CompileOptions) -> Result<Module, Dia
 
 /// The programs that `module` is compiled to: one, or for a language model several (see `drupe-entries`).
 pub fn split(module: &Module, options: &CompileOptions) -> Result<Vec<Entry>, Diagnostic> {
-    let default = drupe_entries::Options::default();
-    let how = drupe_entries::Options { chunk: options.chunk.unwrap_or(default.chunk), score: options.score };
+    let how = drupe_entries::Options { chunk: options.chunk, score: options.score };
     options.watch.stage("split", || drupe_entries::split(module, &how))
 }
 

@@ -57,19 +57,17 @@ pub struct Entry {
 }
 
 /// How to split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Tokens of a chunk.
-    pub chunk: u64,
+    /// Tokens of a chunk; none for [`CHUNK`], or for as many as there may be if that is fewer.
+    pub chunk: Option<u64>,
     /// Whether there is an entry that gives the outputs for every token of a chunk, as perplexity needs.
     pub score: bool,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options { chunk: 128, score: false }
-    }
-}
+/// Tokens of a chunk that use the weights well: reading a weight is then hidden by computing with it, and the last chunk
+/// of a prompt wastes little.
+pub const CHUNK: u64 = 128;
 
 /// The entries of `module`; see the crate's page.
 ///
@@ -81,11 +79,12 @@ pub fn split(module: &Module, options: &Options) -> Result<Vec<Entry>, Diagnosti
     }
     let symbol = new_rows(module)?;
     let most = module.symbols.get(&symbol).map_or(u64::MAX, |range| range.max);
-    if options.chunk == 0 || options.chunk > most {
-        let message = format!("chunks of {} tokens, where `{symbol}` is 1 to {most}", options.chunk);
+    let length = options.chunk.unwrap_or(CHUNK.min(most));
+    if length == 0 || length > most {
+        let message = format!("chunks of {length} tokens, where `{symbol}` is 1 to {most}");
         return Err(Diagnostic::new("chunk", message).help("choose another length by --chunk"));
     }
-    let chunk = bind_symbol(module, &symbol, options.chunk)?;
+    let chunk = bind_symbol(module, &symbol, length)?;
     let mut prefill = chunk.clone();
     let kept: BTreeSet<&Arc<str>> = module.states.values().collect();
     prefill.graph.outputs.retain(|name, _| kept.contains(name));

@@ -101,6 +101,9 @@ fn add_random(module: &mut Module, random: &mut Random, options: &Options) {
         module.constant(&format!("constant {}", random.below(100)), data);
         return;
     }
+    if name == "quantized_linear" {
+        return add_quantized(module, random, first);
+    }
     let Some(attrs) = attributes(name, &ty, random, options) else { return };
     let Ok(op) = Op::parse(name, &attrs) else { return };
     let count = op.operands().len() + usize::from(op.operands().last().is_some_and(|last| last.variadic));
@@ -122,6 +125,39 @@ fn add_random(module: &mut Module, random: &mut Random, options: &Options) {
         && large(module.graph.ty(value))
     {
         module.graph.nodes.pop();
+    }
+}
+
+/// Tries to add a product of rows of `x`, made integers, and random weights.
+fn add_quantized(module: &mut Module, random: &mut Random, x: ValueId) {
+    let Some(depth) = module.graph.ty(x).shape.last().and_then(Dim::as_const).filter(|depth| *depth > 0) else {
+        return;
+    };
+    let last = module.graph.ty(x).rank() as i64 - 1;
+    let before = module.graph.nodes.len();
+    let origin = Origin::default();
+    let divisors: Vec<i64> = (1..=depth).filter(|groups| depth % groups == 0).collect();
+    let (columns, groups) = (random.between(1, 40), *random.pick(&divisors));
+    let dtype = *random.pick(&[DType::I8, DType::U8, DType::I4, DType::U4]);
+    let scale_dtype = *random.pick(&[DType::F32, DType::F16]);
+    let mut constant = |dtype: DType, extent: i64, random: &mut Random| {
+        let data = TensorData::random(dtype, vec![columns as usize, extent as usize], random.bits()).ok()?;
+        Some(module.constant(&format!("weight {}", random.bits()), data))
+    };
+    let Some(weight) = constant(dtype, depth, random) else { return };
+    let mut scales = Vec::new();
+    for _ in 0..random.between(1, 2) {
+        scales.extend(constant(scale_dtype, groups, random));
+    }
+    let mut add = |op: Op, operands: &[ValueId]| module.add(op, operands, &origin).ok();
+    let product = (|| {
+        let integers = add(ops::Cast { dtype: DType::I8 }.into(), &[x])?;
+        let floats = add(ops::Cast { dtype: DType::F32 }.into(), &[integers])?;
+        let scale = add(ops::ReduceMax { axes: vec![last] }.into(), &[floats])?;
+        add(ops::QuantizedLinear {}.into(), &[&[integers, scale, weight], scales.as_slice()].concat())
+    })();
+    if product.is_none() {
+        module.graph.nodes.truncate(before);
     }
 }
 

@@ -61,10 +61,10 @@ fn tile(
         if !whole_panels || vectors > 1 && (vectors - 1) * lanes >= columns {
             continue;
         }
-        // Weights, as octets and as nibbles; x; where there is no dot product, its halves.
+        // Weights, as octets and as nibbles; x, and what a run is scaled by; where there is no dot product, halves.
         let nibbles = if quantized.bits == 4 { vectors + 1 } else { 0 };
         let halves = if level.int8_dot.is_none() { vectors + 2 } else { 0 };
-        let extra = vectors + nibbles + halves + 1;
+        let extra = vectors + nibbles + halves + sums;
         for tile_rows in 1..=rows_or_many.min(MOST_ROWS) {
             if tile_rows * vectors * sums + extra >= registers && tile_rows * vectors > 1 {
                 continue;
@@ -85,6 +85,9 @@ fn tile(
 /// Octets that a core reads from its second-level cache in a cycle, of the 64 that it could.
 const SECOND_LEVEL_OCTETS: f64 = 32.0;
 
+/// Loads that a core starts in a cycle beside arithmetic, of the two that it could.
+const LOADS: f64 = 1.5;
+
 /// Cycles until the result of a dot product is the next one's start.
 const LATENCY: f64 = 5.0;
 
@@ -98,7 +101,7 @@ fn cycles(quantized: &Quantized, target: &Target, level: &IsaLevel, rows: i64, v
     let nibbles = if quantized.bits == 4 { 1.5 * vectors as f64 } else { 0.0 };
     let scaling = if quantized.runs() > 1 { 12.0 * accumulators / quantized.run as f64 } else { 0.0 };
     let arithmetic = (accumulators + nibbles + scaling) / ports;
-    let loads = (rows + vectors) as f64 / 2.0;
+    let loads = (rows + vectors) as f64 / LOADS;
     let octets = f64::from(level.vector_bits) / 8.0 * vectors as f64 * f64::from(quantized.bits) / 8.0;
     let stripe = quantized.depth as f64 * octets / 4.0;
     let weights = if stripe > target.cache.l1 as f64 / 2.0 { octets / SECOND_LEVEL_OCTETS } else { 0.0 };

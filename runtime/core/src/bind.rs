@@ -1,7 +1,7 @@
 //! Binding: from the inputs' types and shapes to symbol values, with errors that name the input.
 
 use drupe_format::plan::{ArchivedPlan, ArchivedPort, ArchivedSymbolSource};
-use drupe_format::{DType, describe_shape, evaluate, linear_forms};
+use drupe_format::{DType, Linear, describe_shape, evaluate};
 
 use crate::error::Error;
 
@@ -15,6 +15,10 @@ pub(crate) struct InputShape<'a> {
 
 /// For every input of the plan, its position in `given`.
 pub(crate) fn match_inputs(plan: &ArchivedPlan, given: &[InputShape]) -> Result<Vec<usize>, Error> {
+    // Models that keep states have hundreds, and give them in order.
+    if plan.inputs.iter().map(|port| port.name.as_str()).eq(given.iter().map(|input| input.name)) {
+        return Ok((0..given.len()).collect());
+    }
     let expected = || plan.inputs.iter().map(|port| port.name.as_str().to_owned()).collect();
     for (index, input) in given.iter().enumerate() {
         if !plan.inputs.iter().any(|port| port.name == input.name) {
@@ -35,8 +39,12 @@ pub(crate) fn match_inputs(plan: &ArchivedPlan, given: &[InputShape]) -> Result<
 }
 
 /// Reads symbol values off the inputs' shapes (given in the plan's order) and checks every
-/// dimension. Symbols that steps set get their largest value.
-pub(crate) fn bind_symbols(plan: &ArchivedPlan, inputs: &[InputShape]) -> Result<Vec<i64>, Error> {
+/// dimension. Symbols that steps set get their largest value. `forms` are the plan's linear forms.
+pub(crate) fn bind_symbols(
+    plan: &ArchivedPlan,
+    forms: &[Option<Linear>],
+    inputs: &[InputShape],
+) -> Result<Vec<i64>, Error> {
     let mut bound: Vec<Option<i64>> = plan
         .symbols
         .iter()
@@ -45,7 +53,6 @@ pub(crate) fn bind_symbols(plan: &ArchivedPlan, inputs: &[InputShape]) -> Result
             ArchivedSymbolSource::Step => Some(symbol.max.to_native() as i64),
         })
         .collect();
-    let forms = linear_forms(plan);
     for (port, input) in plan.inputs.iter().zip(inputs) {
         check_type(plan, port, input)?;
         for (dim, &found) in port.shape.iter().zip(input.shape) {

@@ -58,6 +58,27 @@ pub(crate) struct Binding {
 // Safety: the pointers are to the binding's own memory, or are replaced before they are used.
 unsafe impl Send for Binding {}
 
+/// What a binding leaves to the next: a model that keeps states is bound anew for every token.
+#[derive(Default)]
+struct Spare {
+    layout: Option<Layout>,
+    arena: Option<Memory>,
+    scratch: Option<Memory>,
+    outputs: Vec<Memory>,
+    launches: Vec<Launch>,
+    arguments: Vec<Location>,
+    dims: Vec<i64>,
+    pointers: Vec<*mut u8>,
+}
+
+impl From<Binding> for Spare {
+    fn from(old: Binding) -> Spare {
+        let Binding { layout, arena, scratch, outputs, launches, arguments, dims, pointers, .. } = old;
+        let (layout, arena, scratch) = (Some(layout), Some(arena), Some(scratch));
+        Spare { layout, arena, scratch, outputs, launches, arguments, dims, pointers }
+    }
+}
+
 struct Launch {
     kernel: Option<Kernel>,
     grid: i64,
@@ -87,7 +108,8 @@ impl Bases {
 }
 
 impl Binding {
-    /// Resolves the plan for these symbol values; takes over the memory of `old` where it fits.
+    /// Resolves the plan for these symbol values; takes over the memory of `old`, a binding of the same plan, where it
+    /// fits.
     pub(crate) fn new(
         program: &Program,
         bound: Vec<i64>,
@@ -96,7 +118,11 @@ impl Binding {
         old: Option<Binding>,
     ) -> Result<Binding, Error> {
         let plan = program.plan();
-        let layout = Layout::new(plan, &bound)?;
+        let spare = old.map(Spare::from).unwrap_or_default();
+        let layout = match spare.layout {
+            Some(layout) => layout.laid_out_again(plan, &bound)?,
+            None => Layout::new(plan, &bound)?,
+        };
         let scratch_stride = layout.scratch_bytes().next_multiple_of(SCRATCH_ALIGNMENT);
         let scratch_bytes = scratch_stride.saturating_mul(threads as u64);
         let output_bytes = layout.output_sizes().iter().fold(0_u64, |sum, &size| sum.saturating_add(size));
@@ -104,26 +130,22 @@ impl Binding {
         if let Some(limit) = memory_limit.filter(|&limit| need > limit) {
             return Err(Error::MemoryLimit { need, limit });
         }
-        let (old_arena, old_scratch, old_outputs) = match old {
-            Some(old) => (Some(old.arena), Some(old.scratch), old.outputs),
-            None => (None, None, Vec::new()),
-        };
-        let mut old_outputs = old_outputs.into_iter();
+        let mut old_outputs = spare.outputs.into_iter();
         let outputs = layout.output_sizes().iter().map(|&size| Memory::new(size, old_outputs.next()));
         let mut binding = Binding {
             current: bound.clone(),
             bound,
-            arena: Memory::new(layout.arena_bytes(), old_arena)?,
-            scratch: Memory::new(scratch_bytes, old_scratch)?,
+            arena: Memory::new(layout.arena_bytes(), spare.arena)?,
+            scratch: Memory::new(scratch_bytes, spare.scratch)?,
             scratch_stride,
             outputs: outputs.collect::<Result<_, _>>()?,
             copies: Vec::new(),
             output_shapes: Vec::new(),
-            launches: Vec::new(),
-            arguments: Vec::new(),
-            dims: Vec::new(),
+            launches: spare.launches,
+            arguments: spare.arguments,
+            dims: spare.dims,
             bases: Bases::default(),
-            pointers: Vec::new(),
+            pointers: spare.pointers,
             layout,
             threads,
         };

@@ -29,17 +29,19 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// At least `bytes` bytes; `old` if it is large enough and not four times too large. Recycled
-    /// bytes keep their contents.
+    /// bytes keep their contents. What has grown gets half as much again, because it is likely to grow on.
     pub(crate) fn new(bytes: u64, old: Option<Memory>) -> Result<Memory, OutOfMemory> {
         let fits = |memory: &Memory| {
             let len = memory.pages.len() as u64;
             len >= bytes && len / 4 <= bytes
         };
+        let grows = old.as_ref().is_some_and(|memory| memory.pages.len() > 1 && bytes > memory.pages.len() as u64);
         if let Some(memory) = old.filter(fits) {
             return Ok(memory);
         }
         let fault = OutOfMemory { bytes };
-        let len = usize::try_from(bytes.max(1)).map_err(|_| fault)?;
+        let len = if grows { bytes.saturating_add(bytes / 2) } else { bytes.max(1) };
+        let len = usize::try_from(len).map_err(|_| fault)?;
         let pages = MmapMut::map_anon(len).map_err(|_| fault)?;
         Ok(Memory { pages })
     }

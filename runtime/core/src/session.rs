@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use drupe_format::{Base, DType};
+use drupe_format::{Base, DType, Linear, linear_forms};
 
 use crate::bind::{InputShape, bind_symbols, match_inputs};
 use crate::builtins::{Prepared, prepare};
@@ -34,6 +34,8 @@ pub struct Session {
     pool: Pool,
     memory_limit: Option<u64>,
     builtins: Vec<Option<Prepared>>,
+    /// The plan's, which tell symbols by the inputs' shapes.
+    forms: Vec<Option<Linear>>,
     device: Option<Box<dyn Device>>,
     binding: Option<Binding>,
 }
@@ -83,6 +85,7 @@ impl Session {
             pool: Pool::new(threads),
             memory_limit: options.memory_limit,
             builtins: steps.map(|(index, step)| prepare(index, step)).collect::<Result<_, _>>()?,
+            forms: linear_forms(program.plan()),
             device,
             binding: None,
         })
@@ -143,7 +146,7 @@ impl Session {
 
     /// [`Session::run`] without copies: the outputs lie in the session's memory.
     pub fn run_views(&mut self, inputs: &[(&str, TensorView)]) -> Result<Vec<OutputView<'_>>, Error> {
-        self.execute(inputs, &[], None)?;
+        self.execute(inputs, None)?;
         Ok(self.output_views(|_| false))
     }
 
@@ -182,7 +185,7 @@ impl Session {
         let mut all: Vec<(&str, TensorView)> = inputs.to_vec();
         all.extend(kept.iter().enumerate().map(|(index, (name, _, shape))| (*name, state.view(index, shape))));
         let shapes: Vec<InputShape> = all.iter().map(input_shape).collect();
-        self.bind_inputs(&shapes)?;
+        let order = self.bind_inputs(&shapes)?;
         let layout = self.binding.as_ref().expect("bind_inputs has bound").layout();
         let mut direct = Vec::new();
         for (name, start, bytes) in outputs {
@@ -201,7 +204,7 @@ impl Session {
                 }
             }
         }
-        self.execute(&all, &direct, observer)?;
+        self.execute_bound(&all, &order, &direct, observer)?;
         // What lies in `state` may change before the caller looks.
         let kept = |name: &str| state.outputs().any(|(output, ..)| output == name);
         Ok(self.output_views(kept))
@@ -213,7 +216,7 @@ impl Session {
         inputs: &[(&str, TensorView)],
         observer: &mut dyn FnMut(StepReport<'_>),
     ) -> Result<Vec<OutputView<'_>>, Error> {
-        self.execute(inputs, &[], Some(observer))?;
+        self.execute(inputs, Some(observer))?;
         Ok(self.output_views(|_| false))
     }
 
@@ -229,7 +232,7 @@ impl Session {
         outputs: &mut [(&str, &mut [u8])],
     ) -> Result<Vec<Vec<usize>>, Error> {
         let shapes: Vec<InputShape> = inputs.iter().map(input_shape).collect();
-        self.bind_inputs(&shapes)?;
+        let order = self.bind_inputs(&shapes)?;
         let ports: Vec<usize> = outputs.iter().map(|(name, _)| self.output_index(name)).collect::<Result<_, _>>()?;
         for (index, port) in ports.iter().enumerate() {
             if ports[..index].contains(port) {
@@ -244,7 +247,7 @@ impl Session {
                 direct.push((slot, memory.as_mut_ptr()));
             }
         }
-        self.execute(inputs, &direct, None)?;
+        self.execute_bound(inputs, &order, &direct, None)?;
         let views = self.output_views(|_| false);
         for (port, (name, memory)) in ports.into_iter().zip(outputs) {
             let bytes = views[port].tensor.bytes();
@@ -264,7 +267,7 @@ impl Session {
         let plan = self.program.plan();
         let order = match_inputs(plan, given)?;
         let ordered: Vec<InputShape> = order.iter().map(|&index| given[index]).collect();
-        let symbols = bind_symbols(plan, &ordered)?;
+        let symbols = bind_symbols(plan, &self.forms, &ordered)?;
         if self.binding.as_ref().is_none_or(|binding| binding.bound_symbols() != symbols) {
             let old = self.binding.take();
             let new = Binding::new(&self.program, symbols, self.pool.threads(), self.memory_limit, old)?;
@@ -276,17 +279,24 @@ impl Session {
         Ok(order)
     }
 
-    /// Runs all steps. `direct` gives the caller's memory for output buffers.
-    fn execute(
+    /// Binds and runs all steps.
+    fn execute(&mut self, inputs: &[(&str, TensorView)], observer: Option<Observer<'_>>) -> Result<(), Error> {
+        let shapes: Vec<InputShape> = inputs.iter().map(input_shape).collect();
+        let order = self.bind_inputs(&shapes)?;
+        self.execute_bound(inputs, &order, &[], observer)
+    }
+
+    /// Runs all steps on inputs that are bound; `order` says where each of the plan's is. `direct` gives the caller's
+    /// memory for output buffers.
+    fn execute_bound(
         &mut self,
         inputs: &[(&str, TensorView)],
+        order: &[usize],
         direct: &[(usize, *mut u8)],
         observer: Option<Observer<'_>>,
     ) -> Result<(), Error> {
-        let shapes: Vec<InputShape> = inputs.iter().map(input_shape).collect();
-        let order = self.bind_inputs(&shapes)?;
         let ordered: Vec<TensorView> = order.iter().map(|&index| inputs[index].1).collect();
-        for (view, &index) in ordered.iter().zip(&order) {
+        for (view, &index) in ordered.iter().zip(order) {
             let alignment = view.dtype().size();
             if view.bytes().as_ptr().align_offset(alignment) != 0 {
                 return Err(Error::InputAlignment { name: inputs[index].0.into(), alignment });

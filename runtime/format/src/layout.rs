@@ -45,6 +45,8 @@ pub struct Layout {
     scratch: u64,
     arena_bytes: u64,
     arena_lower_bound: u64,
+    /// The size and offset of every buffer of the arena that was planned here, in the plan's order.
+    planned: Vec<(u64, u64)>,
 }
 
 impl Layout {
@@ -61,13 +63,30 @@ impl Layout {
             scratch: 0,
             arena_bytes: 0,
             arena_lower_bound: 0,
+            planned: Vec::new(),
         };
-        layout.evaluate(plan, symbols)?;
-        layout.locate_buffers(plan)?;
-        layout.place_arena(plan)?;
-        layout.locate_views(plan)?;
-        layout.check(plan)?;
+        layout.lay_out(plan, symbols)?;
         Ok(layout)
+    }
+
+    /// [`Layout::new`] in the memory of a layout of the same plan for other values. Where all buffers of the arena have
+    /// the sizes that they had there, they keep their places.
+    ///
+    /// # Errors
+    /// As for [`Layout::new`].
+    pub fn laid_out_again(mut self, plan: &ArchivedPlan, symbols: &[i64]) -> Result<Layout, PlanError> {
+        self.locations.clear();
+        self.output_sizes.clear();
+        self.lay_out(plan, symbols)?;
+        Ok(self)
+    }
+
+    fn lay_out(&mut self, plan: &ArchivedPlan, symbols: &[i64]) -> Result<(), PlanError> {
+        self.evaluate(plan, symbols)?;
+        self.locate_buffers(plan)?;
+        self.place_arena(plan)?;
+        self.locate_views(plan)?;
+        self.check(plan)
     }
 
     /// Takes over symbol values that a step has computed. Buffers keep their place and size;
@@ -158,33 +177,39 @@ impl Layout {
     }
 
     fn place_arena(&mut self, plan: &ArchivedPlan) -> Result<(), PlanError> {
-        // Offsets are sums and differences of sizes.
-        let alignment = if plan.device.is_some() { DEVICE_ALIGNMENT } else { ARENA_ALIGNMENT };
-        let mut members = Vec::new();
-        let mut lifetimes = Vec::new();
-        for (index, buffer) in plan.buffers.iter().enumerate() {
-            if let ArchivedPlace::Arena { offset } = &buffer.place {
-                if let Some(offset) = offset.as_ref() {
-                    self.locations[index].offset = offset.to_native();
-                }
-                members.push(index);
-                lifetimes.push(Lifetime {
-                    size: self.locations[index].size.checked_next_multiple_of(alignment).unwrap_or(u64::MAX),
-                    first: buffer.first_step.to_native(),
-                    last: buffer.last_step.to_native(),
-                });
-            }
-        }
         if let Some(baked) = plan.static_arena.as_ref() {
             // `verify_plan` has checked the baked offsets.
+            for (buffer, location) in plan.buffers.iter().zip(&mut self.locations) {
+                if let ArchivedPlace::Arena { offset } = &buffer.place {
+                    location.offset = offset.as_ref().map_or(location.offset, |offset| offset.to_native());
+                }
+            }
             self.arena_bytes = baked.bytes.to_native();
             self.arena_lower_bound = baked.lower_bound.to_native();
             return Ok(());
         }
-        let arena = plan_arena_quickly(&lifetimes)?;
-        self.arena_bytes = arena.bytes.next_multiple_of(ARENA_ALIGNMENT);
-        self.arena_lower_bound = arena.lower_bound;
-        for (index, offset) in members.into_iter().zip(arena.offsets) {
+        // Offsets are sums and differences of sizes.
+        let alignment = if plan.device.is_some() { DEVICE_ALIGNMENT } else { ARENA_ALIGNMENT };
+        let in_arena = |index: &usize| matches!(plan.buffers[*index].place, ArchivedPlace::Arena { .. });
+        let members = || (0..plan.buffers.len()).filter(in_arena);
+        let size = |locations: &[Location], index: usize| {
+            locations[index].size.checked_next_multiple_of(alignment).unwrap_or(u64::MAX)
+        };
+        let sizes = members().map(|index| size(&self.locations, index));
+        if !self.planned.iter().map(|(size, _)| *size).eq(sizes) {
+            let lifetime = |index: usize| {
+                let (first, last) = (plan.buffers[index].first_step, plan.buffers[index].last_step);
+                Lifetime { size: size(&self.locations, index), first: first.to_native(), last: last.to_native() }
+            };
+            let lifetimes: Vec<Lifetime> = members().map(lifetime).collect();
+            self.planned.clear();
+            let arena = plan_arena_quickly(&lifetimes)?;
+            self.arena_bytes = arena.bytes.next_multiple_of(ARENA_ALIGNMENT);
+            self.arena_lower_bound = arena.lower_bound;
+            let sizes = lifetimes.iter().map(|lifetime| lifetime.size);
+            self.planned.extend(sizes.zip(arena.offsets));
+        }
+        for (index, &(_, offset)) in members().zip(&self.planned) {
             self.locations[index].offset = offset;
         }
         Ok(())

@@ -251,9 +251,42 @@ fn view(op: &Op, from: &Home, from_shape: &[Dim], to_shape: &[Dim]) -> Option<Ho
             home.strides = (0..to_shape.len()).map(stride).collect();
         }
         Op::Reshape(_) if from.is_dense(from_shape) => home.strides = dense_strides(to_shape),
+        Op::Reshape(_) => home.strides = reshaped(from_shape, &from.strides, to_shape)?,
         _ => return None,
     }
     Some(home)
+}
+
+/// The strides of `to_shape` over memory that `shape` lies in with `strides`: axes may be split anywhere, and merged where
+/// they follow each other in memory. `None` where that is not enough, or not known.
+fn reshaped(shape: &[Dim], strides: &[Dim], to_shape: &[Dim]) -> Option<Vec<Dim>> {
+    let mut old = shape.iter().zip(strides).filter(|(extent, _)| !extent.is(1));
+    let mut result = vec![Dim::from(0); to_shape.len()];
+    let mut new = (0..to_shape.len()).filter(|axis| !to_shape[*axis].is(1));
+    // As many axes of both as have equally many elements go together.
+    while let Some((extent, stride)) = old.next() {
+        let (mut have, mut inner) = (extent.clone(), stride.clone());
+        let mut axes = vec![new.next()?];
+        let mut want = to_shape[axes[0]].clone();
+        while have != want {
+            let (Some(having), Some(wanting)) = (have.as_const(), want.as_const()) else { return None };
+            if having < wanting {
+                let (extent, stride) = old.next()?;
+                if inner != extent * stride {
+                    return None;
+                }
+                (have, inner) = (&have * extent, stride.clone());
+            } else {
+                axes.push(new.next()?);
+                want = &want * &to_shape[axes[axes.len() - 1]];
+            }
+        }
+        for axis in axes.into_iter().rev() {
+            result[axis] = inner.clone();
+            inner = &inner * &to_shape[axis];
+        }
+    }
+    new.next().is_none().then_some(result)
 }
 
 /// A name for people: the node that computes it.

@@ -101,6 +101,10 @@ pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
     let Some(column) = schedule.column else { return schedule };
     let column_var = Var::Index(column);
     let extent = nest.extents[column].as_const();
+    if !vectorises(nest, column_var) && folds_along_memory(nest) {
+        // A row is folded by vectors, and gives one number.
+        return Schedule { column: None, ..schedule };
+    }
     if vectorises(nest, column_var) {
         // The widest power of two that the columns fill at least once.
         let fits = extent.map_or(register_lanes, |extent| register_lanes.min(1 << extent.max(1).ilog2()));
@@ -171,6 +175,15 @@ fn vectorises(nest: &Nest, var: Var) -> bool {
     let gathered = tile_folds.peek().is_some();
     tile_folds.all(|fold| nest.is_vectorisable(fold.element, var, false))
         && nest.is_vectorisable(nest.body.value, var, gathered)
+}
+
+/// Whether there are folds, and all of them read what lies side by side along their innermost variables.
+fn folds_along_memory(nest: &Nest) -> bool {
+    let along = |fold: &drupe_ir::Fold| {
+        let innermost = fold.space.len().checked_sub(1).map(Var::Reduce);
+        innermost.is_some_and(|var| nest.is_vectorisable(fold.element, var, false))
+    };
+    !nest.body.folds.is_empty() && nest.body.folds.iter().all(along)
 }
 
 /// The innermost other variable along which some operand of the fold is used again.

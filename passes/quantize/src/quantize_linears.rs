@@ -161,12 +161,13 @@ impl Pass<'_> {
         let mut rows = ty.shape.clone();
         rows[last as usize] = Dim::from(1);
         let most = self.number(127.0);
-        let (scales, limited) = match scale {
+        let (scales, steps) = match scale {
             Some(scale) => {
                 let splat = ops::Splat { value: f64::from(scale).into(), dtype: DType::F32, shape: rows };
                 let reach = f64::from(scale) * 127.0;
                 let clipped = self.add(ops::Clamp { min: (-reach).into(), max: reach.into() }, &[x])?;
-                (self.add(splat, &[])?, clipped)
+                let per_unit = self.number(1.0 / f64::from(scale));
+                (self.add(splat, &[])?, self.add(ops::Mul {}, &[clipped, per_unit])?)
             }
             None => {
                 let magnitudes = self.add(ops::Abs {}, &[x])?;
@@ -174,10 +175,11 @@ impl Pass<'_> {
                 // A row of zeros has some scale, too.
                 let least = self.number(1e-30);
                 let largest = self.add(ops::Max {}, &[largest, least])?;
-                (self.add(ops::Div {}, &[largest, most])?, x)
+                let per_unit = self.add(ops::Div {}, &[most, largest])?;
+                let scales = self.add(ops::Div {}, &[largest, most])?;
+                (scales, self.add(ops::Mul {}, &[x, per_unit])?)
             }
         };
-        let steps = self.add(ops::Div {}, &[limited, scales])?;
         let whole = self.add(ops::Round {}, &[steps])?;
         Ok((self.add(ops::Cast { dtype: DType::I8 }, &[whole])?, scales))
     }

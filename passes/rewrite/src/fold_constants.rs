@@ -23,7 +23,9 @@ pub fn fold_constants(module: Module, _: &Target, _: &Options, report: &mut Repo
     let mut renamed: Vec<ValueId> = Vec::with_capacity(module.graph.nodes.len());
     for (index, node) in module.graph.nodes.iter().enumerate() {
         let value = ValueId(index as u32);
-        let folded = if wanted[index] { folder.value(value) } else { None };
+        // Counting is cheaper than reading what was counted.
+        let counts = matches!(node.op, Op::Iota(_));
+        let folded = if wanted[index] && !counts { folder.value(value) } else { None };
         let operands: Vec<ValueId> = node.operands.iter().map(|operand| renamed[operand.index()]).collect();
         renamed.push(match folded {
             Some(data) => {

@@ -54,6 +54,10 @@ impl Writer<'_> {
 
     /// Rounds towards zero and saturates; NaN gives 0.
     fn float_to_int(&mut self, a: Ssa, from: Type, to: DType) -> Ssa {
+        let narrow = to.bits() < 32 || to == DType::I32;
+        if from == Type::vector(DType::F32, from.lanes) && from.lanes > 1 && narrow {
+            return self.vector_to_int(a, from, to);
+        }
         let kind = if to.is_signed_int() { "fptosi" } else { "fptoui" };
         let (result, float) = (from.with_dtype(to), Mlir(from));
         let suffix = match from.lanes {
@@ -61,6 +65,29 @@ impl Writer<'_> {
             lanes => format!("v{lanes}i{}.v{lanes}f{}", to.bits(), from.dtype.bits()),
         };
         self.temp(format_args!("llvm.call_intrinsic \"llvm.{kind}.sat.{suffix}\"({a}) : ({float}) -> {}", Mlir(result)))
+    }
+
+    /// [`Writer::float_to_int`] for vectors of f32 and up to 32 signed bits, lane by lane: LLVM takes its own saturating
+    /// conversion apart into scalars.
+    fn vector_to_int(&mut self, a: Ssa, from: Type, to: DType) -> Ssa {
+        let wide = from.with_dtype(DType::I32);
+        let (bits, signed) = (to.bits(), to.is_signed_int());
+        let most = (1i64 << if signed { bits - 1 } else { bits }) - 1;
+        let least = if signed { -most - 1 } else { 0 };
+        // The largest f32 that is no larger: of 32 bits it ends in zeros.
+        let reach = if bits == 32 { most - 127 } else { most };
+        let (low, high, zero) = (self.float(from, least as f64), self.float(from, reach as f64), self.float(from, 0.0));
+        let is_number = self.temp(format_args!("arith.cmpf ord, {a}, {a} : {}", Mlir(from)));
+        let number = self.choose(is_number, a, zero, from);
+        let above = self.temp(format_args!("arith.maxnumf {number}, {low} : {}", Mlir(from)));
+        let within = self.temp(format_args!("arith.minnumf {above}, {high} : {}", Mlir(from)));
+        let whole = self.convert("arith.fptosi", within, from, wide);
+        if bits < 32 {
+            return self.convert("arith.trunci", whole, wide, from.with_dtype(to));
+        }
+        let beyond = self.temp(format_args!("arith.cmpf ogt, {a}, {high} : {}", Mlir(from)));
+        let most = self.int(wide, most);
+        self.choose(beyond, most, whole, wide)
     }
 
     fn bf16_to_f32(&mut self, a: Ssa, lanes: u16) -> Ssa {

@@ -1,0 +1,223 @@
+//! The engine: runs a model's entries over contexts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use drupe_runtime::{Options, OutputView, Program, Session, State, Tensor};
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::model::LanguageModel;
+
+/// Fewer tokens than this part of a chunk are read one by one: a chunk that is mostly filling costs more.
+const SMALL_PART: usize = 8;
+
+/// A model with the threads and memory to run it; one run at a time.
+pub struct Engine {
+    model: LanguageModel,
+    decode: Session,
+    prefill: Session,
+    score: Option<Session>,
+    options: Options,
+    logits: Vec<f32>,
+}
+
+/// A flag that ends what is going on after the step that is being done. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Ends what is going on, and what is started with the same flag from now on.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes it back.
+    pub fn reset(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Engine {
+    /// An engine for `model`, with threads of its own.
+    ///
+    /// # Errors
+    /// As for [`Session::new`].
+    pub fn new(model: &LanguageModel, options: Options) -> Result<Engine, Error> {
+        Ok(Engine {
+            decode: Session::new(model.decode(), options)?,
+            prefill: Session::new(model.prefill(), options)?,
+            score: None,
+            options,
+            model: model.clone(),
+            logits: Vec::new(),
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &LanguageModel {
+        &self.model
+    }
+
+    /// The number of threads, with the calling one.
+    pub fn threads(&self) -> usize {
+        self.decode.threads()
+    }
+
+    /// A context in which nothing was read.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn context(&self) -> Result<Context, Error> {
+        let mut programs: Vec<&Program> = vec![self.model.decode(), self.model.prefill()];
+        programs.extend(self.model.score());
+        Ok(Context::new(State::new(&programs)?))
+    }
+
+    /// Makes `context` one in which exactly `tokens` were read, and gives the logits of what comes next. Tokens that
+    /// it starts with already are not read again, but for the last.
+    ///
+    /// All but the last token go through `prefill`, in chunks; where a chunk does not fit the context any more, or
+    /// fewer than an eighth of one are left, they go through `decode` one by one, as the last does.
+    ///
+    /// # Errors
+    /// When there are no tokens, unknown ones, or more than fit; when cancelled. What was read by then stays.
+    pub fn read(&mut self, context: &mut Context, tokens: &[u32], cancel: &Cancel) -> Result<&mut [f32], Error> {
+        let (last, before) = tokens.split_last().ok_or(Error::EmptyPrompt)?;
+        self.check(tokens)?;
+        context.truncate(context.shared(before))?;
+        self.prefill(context, before, cancel)?;
+        self.step(context, *last)
+    }
+
+    /// Reads on to the end of `tokens`, which `context` holds the first of.
+    fn prefill(&mut self, context: &mut Context, tokens: &[u32], cancel: &Cancel) -> Result<(), Error> {
+        let chunk = self.model.chunk();
+        while context.tokens().len() < tokens.len() {
+            if cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let rest = &tokens[context.tokens().len()..];
+            let fits = context.tokens().len() + chunk <= self.model.context_length();
+            if fits && rest.len().saturating_mul(SMALL_PART) >= chunk {
+                let part = &rest[..rest.len().min(chunk)];
+                run(&mut self.prefill, &self.model, context, part, chunk)?;
+            } else {
+                self.step(context, rest[0])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one more token, and gives the logits of what comes next; the caller may change them.
+    ///
+    /// # Errors
+    /// When the token is unknown, or does not fit.
+    pub fn step(&mut self, context: &mut Context, token: u32) -> Result<&mut [f32], Error> {
+        self.check_room(context.tokens().len() + 1)?;
+        self.check(&[token])?;
+        let outputs = run(&mut self.decode, &self.model, context, &[token], 1)?;
+        copy_logits(&outputs, &mut self.logits)?;
+        Ok(&mut self.logits)
+    }
+
+    /// Reads `tokens` behind those that were read, and shows `visit` the position of each of them in the context, with
+    /// the logits of what comes after it. Positions before `from` are not shown, and cost less.
+    ///
+    /// # Errors
+    /// As for [`Engine::read`], and when the artifact has no entry `score`.
+    pub fn score(
+        &mut self,
+        context: &mut Context,
+        tokens: &[u32],
+        from: usize,
+        cancel: &Cancel,
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), Error> {
+        let program = self.model.score().ok_or(Error::NoScore)?;
+        self.check_room(context.tokens().len() + tokens.len())?;
+        self.check(tokens)?;
+        if self.score.is_none() {
+            self.score = Some(Session::new(program, self.options)?);
+        }
+        let chunk = self.model.chunk();
+        let mut left = tokens;
+        while let Some(&first) = left.first() {
+            if cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let start = context.tokens().len();
+            let fits = start + chunk <= self.model.context_length();
+            let part = &left[..if fits { left.len().min(chunk) } else { 1 }];
+            if !fits {
+                let logits = self.step(context, first)?;
+                if start >= from {
+                    visit(start, logits);
+                }
+            } else if start + part.len() <= from {
+                run(&mut self.prefill, &self.model, context, part, chunk)?;
+            } else {
+                let session = self.score.as_mut().expect("just made");
+                let outputs = run(session, &self.model, context, part, chunk)?;
+                let all = outputs.first().map(|output| output.tensor.as_slice::<f32>()).transpose();
+                let all = all.map_err(drupe_runtime::Error::from)?.unwrap_or_default();
+                let rows = all.chunks_exact(self.model.vocabulary()).take(part.len());
+                let shown = rows.enumerate().filter(|(row, _)| start + row >= from);
+                shown.for_each(|(row, logits)| visit(start + row, logits));
+            }
+            left = &left[part.len()..];
+        }
+        Ok(())
+    }
+
+    fn check(&self, tokens: &[u32]) -> Result<(), Error> {
+        self.check_room(tokens.len())?;
+        let vocabulary = self.model.vocabulary();
+        match tokens.iter().find(|token| **token as usize >= vocabulary) {
+            Some(&token) => Err(Error::UnknownToken { token, vocabulary }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_room(&self, tokens: usize) -> Result<(), Error> {
+        let most = self.model.context_length();
+        if tokens <= most { Ok(()) } else { Err(Error::ContextFull { tokens, most }) }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({} threads)", self.threads())
+    }
+}
+
+/// Runs an entry that takes `length` tokens on `tokens`, which are no more, and takes these over.
+fn run<'a>(
+    session: &'a mut Session,
+    model: &LanguageModel,
+    context: &mut Context,
+    tokens: &[u32],
+    length: usize,
+) -> Result<Vec<OutputView<'a>>, Error> {
+    let mut values: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+    // Nobody sees what fills the chunk up.
+    values.resize(length, 0);
+    let values = Tensor::from_slice(&[length], &values).map_err(drupe_runtime::Error::from)?;
+    let outputs = session.run_with_state(&mut context.state, &[(model.tokens_input(), values.view())])?;
+    context.extend(tokens)?;
+    Ok(outputs)
+}
+
+/// The first output's only row.
+fn copy_logits(outputs: &[OutputView], logits: &mut Vec<f32>) -> Result<(), Error> {
+    logits.clear();
+    if let Some(output) = outputs.first() {
+        logits.extend_from_slice(output.tensor.as_slice::<f32>().map_err(drupe_runtime::Error::from)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Contexts: what was read once is not read again, and nothing comes out different.
+
+use drupe_runtime_llm::{Cancel, Context, Engine, Error, perplexity};
+use std::ops::ControlFlow;
+
+use crate::toy::{CHUNK, CONTEXT, engine, noise};
+
+fn read(engine: &mut Engine, context: &mut Context, tokens: &[u32]) -> Vec<f32> {
+    engine.read(context, tokens, &Cancel::default()).expect("it fits").to_vec()
+}
+
+/// The logits after each token, one by one.
+fn one_by_one(tokens: &[u32]) -> Vec<Vec<f32>> {
+    let mut engine = engine();
+    let mut context = engine.context().expect("memory");
+    tokens.iter().map(|&token| engine.step(&mut context, token).expect("it fits").to_vec()).collect()
+}
+
+fn assert_close(found: &[f32], expected: &[f32]) {
+    let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(found.len() == expected.len() && apart < 2e-4, "{apart}");
+}
+
+#[test]
+fn chunks_are_as_good_as_single_tokens() {
+    let tokens = noise(CONTEXT);
+    let expected = one_by_one(&tokens);
+    for count in [1, 2, 3, CHUNK, CHUNK + 1, CHUNK + 2, 3 * CHUNK - 3, CONTEXT - 5, CONTEXT] {
+        let mut engine = engine();
+        let mut context = engine.context().expect("memory");
+        assert_close(&read(&mut engine, &mut context, &tokens[..count]), &expected[count - 1]);
+        assert_eq!(context.tokens(), &tokens[..count]);
+    }
+}
+
+#[test]
+fn a_shared_start_is_not_read_again() {
+    let mut engine = engine();
+    let mut context = engine.context().expect("memory");
+    let first = noise(40);
+    let alone = read(&mut engine, &mut context, &first);
+    let mut second = first[..30].to_vec();
+    second.extend([9, 8, 7, 6]);
+    let branched = read(&mut engine, &mut context, &second);
+    assert_eq!(context.tokens(), second);
+    assert_close(&branched, one_by_one(&second).last().expect("some"));
+    // The same once more, and the first again.
+    assert_eq!(read(&mut engine, &mut context, &second), branched);
+    assert_close(&read(&mut engine, &mut context, &first), &alone);
+}
+
+#[test]
+fn contexts_fork_and_are_saved() {
+    let mut engine = engine();
+    let mut context = engine.context().expect("memory");
+    let tokens = noise(30);
+    read(&mut engine, &mut context, &tokens);
+    let mut fork = context.fork().expect("memory");
+    let mut saved = Vec::new();
+    context.save(&mut saved).expect("memory");
+    let next = engine.step(&mut context, 5).expect("it fits").to_vec();
+    assert_eq!(engine.step(&mut fork, 5).expect("it fits"), next);
+    let mut loaded = engine.context().expect("memory");
+    loaded.load(&mut saved.as_slice()).expect("what was saved");
+    assert_eq!(loaded.tokens(), tokens);
+    assert_eq!(engine.step(&mut loaded, 5).expect("it fits"), next);
+    for damage in [0, 8, 15, 24, saved.len() - 1] {
+        let mut damaged = saved.clone();
+        damaged.truncate(damage);
+        assert!(loaded.load(&mut damaged.as_slice()).is_err());
+        assert!(loaded.tokens().is_empty());
+    }
+    let mut huge = saved.clone();
+    huge[8..16].fill(0xff);
+    assert!(loaded.load(&mut huge.as_slice()).unwrap_err().to_string().contains("more tokens"));
+}
+
+#[test]
+fn bad_prompts_are_errors() {
+    let mut engine = engine();
+    let mut context = engine.context().expect("memory");
+    let cancel = Cancel::default();
+    assert!(matches!(engine.read(&mut context, &[], &cancel), Err(Error::EmptyPrompt)));
+    assert!(matches!(engine.read(&mut context, &[1, 260], &cancel), Err(Error::UnknownToken { token: 260, .. })));
+    let long = noise(CONTEXT + 1);
+    assert!(matches!(engine.read(&mut context, &long, &cancel), Err(Error::ContextFull { .. })));
+    read(&mut engine, &mut context, &noise(CONTEXT));
+    assert!(matches!(engine.step(&mut context, 1), Err(Error::ContextFull { .. })));
+    cancel.cancel();
+    context.truncate(0).expect("fewer");
+    assert!(matches!(engine.read(&mut context, &noise(50), &cancel), Err(Error::Cancelled)));
+}
+
+#[test]
+fn perplexity_is_llama_cpp_s() {
+    let text: String = (0..200).map(|at| char::from(b'a' + (at * at % 26) as u8)).collect();
+    let window = 50;
+    let mut engine = engine();
+    let found = perplexity(&mut engine, &text, window, None, &mut |_| ControlFlow::Continue(())).expect("long enough");
+    let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
+    let mut losses = Vec::new();
+    for part in tokens.chunks_exact(window) {
+        let logits = one_by_one(part);
+        for position in window / 2..window - 1 {
+            let row: Vec<f64> = logits[position].iter().map(|&logit| f64::from(logit)).collect();
+            let total: f64 = row.iter().map(|logit| logit.exp()).sum();
+            losses.push(total.ln() - row[part[position + 1] as usize]);
+        }
+    }
+    assert_eq!((found.windows, found.tokens), (4, losses.len()));
+    let expected = (losses.iter().sum::<f64>() / losses.len() as f64).exp();
+    assert!((found.value() / expected - 1.0).abs() < 1e-4, "{} {expected}", found.value());
+    let short = perplexity(&mut engine, "short", window, None, &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(short, Err(Error::ShortText { .. })));
+    let wide = perplexity(&mut engine, &text, CONTEXT + 1, None, &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(wide, Err(Error::Window { .. })));
+}

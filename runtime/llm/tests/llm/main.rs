@@ -1,0 +1,10 @@
+//! Tests of the language model's runtime: on a toy transformer, compiled, with a tokenizer of bytes.
+
+mod assets;
+mod contexts;
+mod generation;
+#[cfg(feature = "grammar")]
+mod grammars;
+mod sampling;
+mod stops;
+mod toy;

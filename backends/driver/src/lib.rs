@@ -22,6 +22,7 @@
 //! the library panic; nothing is printed. The feature `llvm` (on by default) adds the LLVM backend; without it the
 //! crate builds and passes its tests with no LLVM installed.
 
+mod assets;
 mod builtins;
 mod emit;
 mod exprs;
@@ -43,10 +44,13 @@ use drupe_ir::{Diagnostic, Module};
 use drupe_lower::Program;
 use std::path::Path;
 
-/// Compiles the model file at `path` (see [`stages::import`]) to the bytes of an artifact.
+/// Compiles the model at `path` (see [`stages::import`]) to the bytes of an artifact, with what comes with it (see
+/// [`stages::assets`]), of which `options.assets` take precedence.
 pub fn compile_file(path: impl AsRef<Path>, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
     let module = stages::import(path.as_ref(), options)?;
-    compile(&module, options)
+    let mut options = options.clone();
+    stages::add_assets(&mut options, path.as_ref())?;
+    compile(&module, &options)
 }
 
 /// Compiles `module` to the bytes of an artifact.

@@ -45,7 +45,8 @@ fn calibrate(module: &Module, options: &CompileOptions) -> Result<Vec<Vec<f32>>,
     let empty = empty_states(&program)?;
     let mut ranges: Vec<Vec<f32>> = Vec::new();
     for tokens in options.calibration.chunks_exact(window as usize) {
-        let tokens = Tensor::from_slice(&[tokens.len()], tokens).map_err(|error| Diagnostic::new("calibrate", error))?;
+        let tokens =
+            Tensor::from_slice(&[tokens.len()], tokens).map_err(|error| Diagnostic::new("calibrate", error))?;
         let mut inputs = vec![("tokens", tokens.view())];
         inputs.extend(empty.iter().map(|(name, tensor)| (name.as_str(), tensor.view())));
         let outputs = session.run_views(&inputs).map_err(failed)?;

@@ -11,6 +11,7 @@ use drupe_lower::{Placement, Program};
 use drupe_target::{Arch, Target};
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Reads the model at `path`: `.onnx`, a folder with `config.json` and safetensors, `.gguf`, or `.ir` for textual IR.
 pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnostic> {
@@ -32,6 +33,22 @@ pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnosti
 /// Stores the weights of linear layers in fewer bits, and computes with them in integers, if the options say so.
 pub fn quantize(module: &Module, options: &CompileOptions) -> Result<Module, Diagnostic> {
     options.watch.stage("quantise", || quantize::quantize(module, options))
+}
+
+/// What comes with the language model at `path`, for `CompileOptions::assets`: the files of its folder that its tokens
+/// and templates are in, or the same made from the metadata of a GGUF file; nothing for other models.
+pub fn assets(path: &Path) -> Result<Vec<(String, Arc<[u8]>)>, Diagnostic> {
+    crate::assets::assets(path)
+}
+
+/// Adds the [`assets`] of the model at `path` that `options` do not have by name.
+pub fn add_assets(options: &mut CompileOptions, path: &Path) -> Result<(), Diagnostic> {
+    for (name, contents) in assets(path)? {
+        if options.assets.iter().all(|(known, _)| *known != name) {
+            options.assets.push((name, contents));
+        }
+    }
+    Ok(())
 }
 
 /// The programs that `module` is compiled to: one, or for a language model several (see `drupe-entries`).

@@ -1,5 +1,6 @@
 //! `drupe bench`: how fast a model runs here, and how far that is from what the machine can do.
 
+use crate::commands::bench_language::{self, LanguageBenchArgs};
 use crate::commands::devices::session;
 use crate::commands::figures::{Figures, Usage};
 use crate::commands::inputs::{InputArgs, RandomArgs, views};
@@ -9,6 +10,7 @@ use crate::console;
 use clap::builder::RangedU64ValueParser;
 use drupe_ir::Diagnostic;
 use drupe_runtime::{Options, Session, TensorView};
+use drupe_runtime_llm::LanguageModel;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ Examples:
   drupe bench mobilenetv2.drupe --threads 2
   drupe bench bert.onnx --shape ids=1,128 --runs 200 --json
   drupe bench detector.drupe --shape image=1,3,320,320
+  drupe bench smollm2.drupe --prompt 512 --gen 128
 
 Inputs that are not given are seeded noise. Each kernel's percentage is of the limit that binds it: arithmetic, or
 reading as many bytes as a call touches again and again, from the caches if they hold them. Both limits are measured
@@ -33,6 +36,8 @@ pub(crate) struct Bench {
     /// Threads, with the calling one; 0: as many as there are cores
     #[arg(long, default_value_t = 0, value_parser = RangedU64ValueParser::<usize>::new().range(..=1024))]
     threads: usize,
+    #[command(flatten)]
+    language: LanguageBenchArgs,
     /// Runs that are not counted
     #[arg(long, default_value_t = 5)]
     warm_up: usize,
@@ -61,6 +66,10 @@ impl Bench {
             None => self.model.program()?,
         };
         let opened = start.elapsed();
+        if LanguageModel::is_one(&program) {
+            let name = self.model.model.display().to_string();
+            return bench_language::bench(&program, &name, self.threads, &self.language, self.json);
+        }
         let given = self.inputs.given(program.plan())?;
         let inputs = self.random.complete(program.plan(), given, &self.model.compile.shapes)?;
         let inputs = views(&inputs);

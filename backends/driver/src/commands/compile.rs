@@ -65,7 +65,8 @@ enum Emit {
 
 impl Compile {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
-        let options = self.compile.options(self.verbose)?;
+        let mut options = self.compile.options(self.verbose)?;
+        stages::add_assets(&mut options, &self.model)?;
         let module = stages::quantize(&import(&self.model, &options)?, &options)?;
         let entries = stages::split(&module, &options)?;
         let entries = stages::rewrite_all(self.shown(entries)?, &options)?;

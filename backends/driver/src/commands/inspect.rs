@@ -6,9 +6,9 @@ use drupe_format::plan::{
     ArchivedDeviceNeeds, ArchivedPlace, ArchivedPlan, ArchivedPort, ArchivedRange, ArchivedShaderVariant,
     ArchivedStepOp,
 };
-use drupe_format::{AlignedBytes, Artifact, FORMAT_VERSION, Verify, describe_expr, describe_shape};
+use drupe_format::{AlignedBytes, Artifact, FORMAT_VERSION, Verify, describe_expr, describe_shape, evaluate};
 use drupe_ir::Diagnostic;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Show what is in an artifact, after checking every byte of it.
@@ -44,7 +44,7 @@ impl Inspect {
         let bytes = bytes.map_err(|error| fail(&error))?;
         let artifact = Artifact::read(&bytes, Verify::Full).map_err(|error| fail(&error))?;
         let mut text = summary(&artifact, bytes.len());
-        for plan in std::iter::once(&artifact.plan()).chain(artifact.device_plans()) {
+        for plan in artifact.plans().iter().chain(artifact.device_plans()) {
             for (wanted, part) in [
                 (self.kernels, kernels as fn(&ArchivedPlan) -> String),
                 (self.steps, steps),
@@ -64,8 +64,20 @@ fn summary(artifact: &Artifact, length: usize) -> String {
     let plan = artifact.plan();
     let mut text =
         format!("{}: {}, format {FORMAT_VERSION}, by {}\n", plan.model, console::bytes(length as u64), plan.producer);
-    text += &ports("inputs", plan, &plan.inputs);
-    text += &ports("outputs", plan, &plan.outputs);
+    for entry in artifact.plans() {
+        if !entry.entry.is_empty() {
+            text +=
+                &format!("\nentry {}: {} steps of {} kernels\n", entry.entry, entry.steps.len(), entry.kernels.len());
+        }
+        text += &ports("inputs", entry, entry.inputs.iter(), &|index| {
+            entry.states.iter().any(|s| s.input.to_native() as usize == index)
+        });
+        text += &ports("outputs", entry, entry.outputs.iter(), &|index| {
+            entry.states.iter().any(|s| s.output.to_native() as usize == index)
+        });
+    }
+    text += &states(plan);
+    text += &assets(&artifact, plan);
     if !plan.symbols.is_empty() {
         text += "\nsymbols\n";
         for symbol in plan.symbols.iter() {
@@ -154,14 +166,59 @@ fn device(plan: &ArchivedPlan, needs: &ArchivedDeviceNeeds) -> String {
 fn heading(title: &str, plan: &ArchivedPlan) -> String {
     match plan.device.as_ref() {
         Some(needs) => format!("\n{title} of plan {}\n", needs.name),
-        None => format!("\n{title}\n"),
+        None if plan.entry.is_empty() => format!("\n{title}\n"),
+        None => format!("\n{title} of entry {}\n", plan.entry),
     }
 }
 
-fn ports(title: &str, plan: &ArchivedPlan, ports: &[ArchivedPort]) -> String {
+/// The ports but those that are states, which [`states`] shows.
+fn ports<'a>(
+    title: &str,
+    plan: &ArchivedPlan,
+    ports: impl Iterator<Item = &'a ArchivedPort>,
+    is_state: &dyn Fn(usize) -> bool,
+) -> String {
+    let shown = ports.enumerate().filter(|(index, _)| !is_state(*index));
     let lines =
-        ports.iter().map(|port| format!("  {}: {}{}\n", port.name, port.dtype, describe_shape(plan, &port.shape)));
+        shown.map(|(_, port)| format!("  {}: {}{}\n", port.name, port.dtype, describe_shape(plan, &port.shape)));
     format!("\n{title}\n{}", lines.collect::<String>())
+}
+
+/// What the model keeps from run to run, and how much of it there can be.
+fn states(plan: &ArchivedPlan) -> String {
+    if plan.states.is_empty() {
+        return String::new();
+    }
+    let most: Vec<i64> = plan.symbols.iter().map(|symbol| symbol.max.to_native() as i64).collect();
+    let mut sizes = Vec::new();
+    let known = evaluate(&plan.exprs, &most, &mut sizes).is_ok();
+    let (mut row_bytes, mut rows, mut shapes) = (0, i64::MAX, BTreeMap::<String, usize>::new());
+    for state in plan.states.iter() {
+        let port = &plan.outputs[state.output.to_native() as usize];
+        let [first, row @ ..] = port.shape.as_slice() else { continue };
+        *shapes.entry(format!("{}{}", port.dtype, describe_shape(plan, &port.shape))).or_default() += 1;
+        if known {
+            let elements = row.iter().map(|dim| sizes[dim.index()].max(0) as u64).fold(1, u64::saturating_mul);
+            row_bytes += elements.saturating_mul(port.dtype.size() as u64);
+            rows = rows.min(sizes[first.index()]);
+        }
+    }
+    let kinds: Vec<String> = shapes.into_iter().map(|(shape, count)| format!("{count} of {shape}")).collect();
+    let all = console::bytes(row_bytes.saturating_mul(rows.max(0) as u64));
+    let row = console::bytes(row_bytes);
+    format!("\nstates\n  {}\n  {row} a row, {rows} rows at most: {all}\n", kinds.join(", "))
+}
+
+fn assets(artifact: &Artifact, plan: &ArchivedPlan) -> String {
+    if plan.assets.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(["asset", "bytes"]);
+    for asset in plan.assets.iter() {
+        let bytes = artifact.asset(&asset.name).map_or(0, <[u8]>::len);
+        table.row([asset.name.as_str().to_owned(), bytes.to_string()]);
+    }
+    format!("\nassets\n{}", table.text())
 }
 
 fn kernels(plan: &ArchivedPlan) -> String {

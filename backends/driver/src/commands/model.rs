@@ -6,6 +6,7 @@ use drupe_ir::{DType, Diagnostic, Dim, Module};
 use drupe_runtime::{LoadOptions, Program};
 use drupe_target::Target;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How to compile.
 #[derive(clap::Args, Debug, Clone)]
@@ -46,6 +47,9 @@ pub(crate) struct CompileArgs {
     /// Compile a language model's entry `score` too: logits for every token of a text
     #[arg(long)]
     score: bool,
+    /// A file that goes into the artifact as it is, under its name, repeatable: tokenizer.json
+    #[arg(long = "asset", value_name = "FILE")]
+    assets: Vec<PathBuf>,
 }
 
 /// How a GPU's plan stores floats of 32 bits.
@@ -100,6 +104,7 @@ impl CompileArgs {
             chunk: self.chunk,
             quantize: self.quant,
             score: self.score,
+            assets: self.assets.iter().map(|path| asset(path)).collect::<Result<_, _>>()?,
             watch: console::watch(timings),
             ..CompileOptions::default()
         })
@@ -146,9 +151,24 @@ impl ModelArgs {
 
     /// Compiles the model in memory.
     pub(crate) fn artifact(&self) -> Result<Vec<u8>, Diagnostic> {
-        let options = self.compile.options(false)?;
+        self.compiled(self.compile.options(false)?)
+    }
+
+    /// Compiles the model in memory, with an entry `score`.
+    pub(crate) fn artifact_to_score(&self) -> Result<Vec<u8>, Diagnostic> {
+        self.compiled(CompileOptions { score: true, ..self.compile.options(false)? })
+    }
+
+    fn compiled(&self, mut options: CompileOptions) -> Result<Vec<u8>, Diagnostic> {
+        drupe::stages::add_assets(&mut options, &self.model)?;
         drupe::compile(&import(&self.model, &options)?, &options)
     }
+}
+
+/// A file by its name and contents.
+fn asset(path: &Path) -> Result<(String, Arc<[u8]>), Diagnostic> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok((name, files::read(path)?.into()))
 }
 
 /// An error of the runtime.

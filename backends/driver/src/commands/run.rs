@@ -6,7 +6,7 @@ use crate::commands::model::{ModelArgs, runtime_error, split_name};
 use crate::commands::numbers::Numbers;
 use crate::{console, files};
 use drupe_ir::Diagnostic;
-use drupe_runtime::{Options, TensorView};
+use drupe_runtime::{Options, Program, TensorView};
 use std::path::{Path, PathBuf};
 
 /// Run a model once.
@@ -35,11 +35,14 @@ pub(crate) struct Run {
     /// A text file with one line for each index, shown beside the largest values
     #[arg(long)]
     labels: Option<PathBuf>,
+    /// The entry to run, of a model that has several; its states are inputs like others
+    #[arg(long)]
+    entry: Option<String>,
 }
 
 impl Run {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
-        let program = self.model.program()?;
+        let program = self.program()?;
         let inputs = self.inputs.given(program.plan())?;
         let labels = match &self.labels {
             Some(path) => String::from_utf8_lossy(&files::read(path)?).lines().map(str::to_owned).collect(),
@@ -54,6 +57,22 @@ impl Run {
         }
         let summaries: Vec<String> = outputs.iter().map(|(name, tensor)| summary(name, *tensor, &labels)).collect();
         console::print(&summaries.concat())
+    }
+}
+
+impl Run {
+    /// The program with the entry that was asked for.
+    fn program(&self) -> Result<Program, Diagnostic> {
+        let program = self.model.program()?;
+        let names: Vec<String> = program.entries().map(str::to_owned).collect();
+        match &self.entry {
+            None if names.len() == 1 => Ok(program),
+            None => Err(Diagnostic::new("arguments", format!("the model has the entries {names:?}"))
+                .help("`drupe generate` and `drupe chat` run language models; --entry NAME runs one entry once")),
+            Some(wanted) => program.for_entry(wanted).ok_or_else(|| {
+                Diagnostic::new("arguments", format!("the model has no entry {wanted:?}, only {names:?}"))
+            }),
+        }
     }
 }
 

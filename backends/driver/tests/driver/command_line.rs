@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A folder with `model.ir` (a dense layer over inputs `x`) in it.
-struct Workshop {
+pub struct Workshop {
     folder: tempfile::TempDir,
 }
 
 impl Workshop {
-    fn new() -> Workshop {
+    pub fn new() -> Workshop {
         let workshop = Workshop { folder: tempfile::tempdir().expect("a temporary folder") };
         let mut b = Build::new("dense");
         let x = b.input("x", &dims(&[2, 4]));
@@ -22,29 +22,29 @@ impl Workshop {
         workshop
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) {
+    pub fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.path(name), bytes).expect("a writable folder");
     }
 
-    fn drupe(&self, arguments: &[&str]) -> Output {
+    pub fn drupe(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_drupe"));
         command.current_dir(self.folder.path()).args(arguments).env_remove("RUST_BACKTRACE");
         command.output().expect("the binary runs")
     }
 
     /// Standard output of a command that succeeds.
-    fn ok(&self, arguments: &[&str]) -> String {
+    pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.drupe(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout)
     }
 
     /// Standard error of a command that fails with code 1.
-    fn fails(&self, arguments: &[&str]) -> String {
+    pub fn fails(&self, arguments: &[&str]) -> String {
         let output = self.drupe(arguments);
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
@@ -54,7 +54,7 @@ impl Workshop {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -243,7 +243,7 @@ fn symbols_are_told_by_inputs() {
 }
 
 /// The backend that compiles in least time.
-fn fastest() -> &'static str {
+pub fn fastest() -> &'static str {
     let asked = std::env::var("DRUPE_TEST_BACKEND").is_ok_and(|backend| backend == "llvm");
     if asked { "llvm" } else { "cranelift" }
 }

@@ -1,0 +1,120 @@
+//! `drupe bench` of a language model: how fast it reads, and how fast it writes.
+
+use crate::commands::language::language_error;
+use crate::console;
+use drupe_ir::Diagnostic;
+use drupe_runtime::{Options, Program};
+use drupe_runtime_llm::{Cancel, Context, Engine, LanguageModel};
+use serde_json::json;
+use std::time::Instant;
+
+/// What to measure of a language model.
+#[derive(clap::Args, Debug)]
+pub(crate) struct LanguageBenchArgs {
+    /// Of a language model: tokens of the prompt
+    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
+    prompt: usize,
+    /// Of a language model: tokens generated
+    #[arg(long, default_value_t = 128, value_name = "TOKENS")]
+    r#gen: usize,
+    /// Of a language model: how often all of it is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+/// A round's figures.
+struct Round {
+    prompt: f64,
+    first_token: f64,
+    generation: f64,
+}
+
+/// Measures a language model, which `name` is shown for.
+pub(crate) fn bench(
+    program: &Program,
+    name: &str,
+    threads: usize,
+    how: &LanguageBenchArgs,
+    as_json: bool,
+) -> Result<(), Diagnostic> {
+    let model = LanguageModel::new(program).map_err(language_error)?;
+    let mut engine = Engine::new(&model, Options { threads, ..Options::default() }).map_err(language_error)?;
+    let mut context = engine.context().map_err(language_error)?;
+    let mut rounds = Vec::new();
+    // The first maps memory, and does not count.
+    for number in 0..=how.rounds {
+        console::progress(&format!("round {number} of {}", how.rounds));
+        let round = round(&mut engine, &mut context, how).map_err(language_error)?;
+        if number > 0 {
+            rounds.push(round);
+        }
+    }
+    let figures = |of: fn(&Round) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        (values[0], values[values.len() / 2])
+    };
+    let prompt = figures(|round| round.prompt);
+    let first_token = figures(|round| round.first_token);
+    let generation = figures(|round| round.generation);
+    let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+    let level = program.level().unwrap_or("none");
+    let state = context.bytes();
+    if as_json {
+        let value = json!({
+            "model": name, "threads": engine.threads(), "level": level, "rounds": how.rounds,
+            "prompt_tokens": how.prompt, "generated_tokens": how.r#gen,
+            "prompt_tokens_per_second": rate(how.prompt, prompt.1),
+            "best_prompt_tokens_per_second": rate(how.prompt, prompt.0),
+            "generated_tokens_per_second": rate(how.r#gen, generation.1),
+            "best_generated_tokens_per_second": rate(how.r#gen, generation.0),
+            "first_token_ms": first_token.1 * 1e3, "best_first_token_ms": first_token.0 * 1e3, "state_bytes": state,
+        });
+        return console::print(&format!("{value:#}\n"));
+    }
+    let times = |seconds: f64| console::duration(std::time::Duration::from_secs_f64(seconds));
+    console::print(&format!(
+        "{name}  threads {}  level {level}  chunks of {}\n\
+         prompt of {:<6} median {:>8.1} tokens/s   best {:>8.1} tokens/s\n\
+         generated {:<6} median {:>8.1} tokens/s   best {:>8.1} tokens/s\n\
+         first token      median {:>8}            best {:>8}\n\
+         states {}, {} rounds\n",
+        engine.threads(),
+        model.chunk(),
+        how.prompt,
+        rate(how.prompt, prompt.1),
+        rate(how.prompt, prompt.0),
+        how.r#gen,
+        rate(how.r#gen, generation.1),
+        rate(how.r#gen, generation.0),
+        times(first_token.1),
+        times(first_token.0),
+        console::bytes(state),
+        how.rounds,
+    ))
+}
+
+/// Reads a prompt from nothing, and takes the most probable token each time.
+fn round(
+    engine: &mut Engine,
+    context: &mut Context,
+    how: &LanguageBenchArgs,
+) -> Result<Round, drupe_runtime_llm::Error> {
+    context.truncate(0)?;
+    let vocabulary = engine.model().vocabulary();
+    // Tokens that differ, so that no cache has what it would not have of a text.
+    let prompt: Vec<u32> = (0..how.prompt.max(1)).map(|at| (at * 7919 % vocabulary) as u32).collect();
+    let start = Instant::now();
+    let mut token = greatest(engine.read(context, &prompt, &Cancel::default())?);
+    let first_token = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    for _ in 0..how.r#gen {
+        token = greatest(engine.step(context, token)?);
+    }
+    Ok(Round { prompt: first_token, first_token, generation: start.elapsed().as_secs_f64() })
+}
+
+fn greatest(logits: &[f32]) -> u32 {
+    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    best.map_or(0, |(token, _)| token as u32)
+}

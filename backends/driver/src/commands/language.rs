@@ -1,0 +1,165 @@
+//! What the commands about language models share: opening one, and how tokens are chosen.
+
+use crate::commands::model::{Device, ModelArgs, runtime_error};
+use crate::console;
+use clap::builder::RangedU64ValueParser;
+use drupe_ir::Diagnostic;
+use drupe_runtime::{Options, Program};
+use drupe_runtime_llm::{
+    Constraint, ContextShift, Engine, GenerateOptions, Generation, LanguageModel, Sampling, StopReason,
+};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// A language model to run.
+#[derive(clap::Args, Debug)]
+pub(crate) struct LanguageArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Threads, with the calling one; 0: as many as there are cores
+    #[arg(long, default_value_t = 0, value_parser = RangedU64ValueParser::<usize>::new().range(..=1024))]
+    pub threads: usize,
+}
+
+impl LanguageArgs {
+    /// Opens the artifact, or compiles in memory.
+    pub(crate) fn open(&self) -> Result<LanguageModel, Diagnostic> {
+        self.check()?;
+        opened(&self.model.program()?)
+    }
+
+    /// [`LanguageArgs::open`]; what is compiled has an entry `score`.
+    pub(crate) fn open_to_score(&self) -> Result<LanguageModel, Diagnostic> {
+        self.check()?;
+        opened(&if self.model.is_artifact() {
+            self.model.program()?
+        } else {
+            self.model.load(&self.model.artifact_to_score()?)?
+        })
+    }
+
+    fn check(&self) -> Result<(), Diagnostic> {
+        if self.model.compile.device == Device::Gpu {
+            return Err(Diagnostic::new("arguments", "language models run on the CPU only").help("leave --device out"));
+        }
+        Ok(())
+    }
+
+    /// An engine for the model.
+    pub(crate) fn engine(&self, model: &LanguageModel) -> Result<Engine, Diagnostic> {
+        let options = Options { threads: self.threads, ..Options::default() };
+        let engine = Engine::new(model, options).map_err(language_error);
+        console::clear_progress();
+        engine
+    }
+}
+
+fn opened(program: &Program) -> Result<LanguageModel, Diagnostic> {
+    console::progress("load");
+    LanguageModel::new(program).map_err(language_error)
+}
+
+/// How text is generated. What is not given is as the model's `generation_config.json` has it.
+#[derive(clap::Args, Debug)]
+pub(crate) struct GenerateArgs {
+    /// Tokens to generate at most; as many as fit the context if not given
+    #[arg(long, short = 'n', value_name = "TOKENS")]
+    max_tokens: Option<usize>,
+    /// What logits are divided by; 0 takes the most probable token
+    #[arg(long)]
+    temperature: Option<f32>,
+    /// Choose from this many most probable tokens; 0 for all
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Choose from the most probable tokens that have this share together
+    #[arg(long)]
+    top_p: Option<f32>,
+    /// Choose from tokens this many times as probable as the most probable
+    #[arg(long)]
+    min_p: Option<f32>,
+    /// Divides the logits of tokens that are there already; 1 for none
+    #[arg(long)]
+    repeat_penalty: Option<f32>,
+    /// Taken from the logits of tokens that were generated already
+    #[arg(long, allow_negative_numbers = true)]
+    presence_penalty: Option<f32>,
+    /// Taken from the logits of tokens for each time they were generated
+    #[arg(long, allow_negative_numbers = true)]
+    frequency_penalty: Option<f32>,
+    /// Where random numbers start: the same seed gives the same text
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A text that ends the output, repeatable
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Forget the oldest tokens when the context is full, instead of ending
+    #[arg(long)]
+    shift: bool,
+    /// A JSON schema that the output must follow
+    #[arg(long, value_name = "FILE")]
+    json_schema: Option<PathBuf>,
+}
+
+impl GenerateArgs {
+    /// The library's options.
+    pub(crate) fn options(&self, model: &LanguageModel) -> Result<GenerateOptions, Diagnostic> {
+        let usual = model.sampling().clone();
+        let schema = self.json_schema.as_deref().map(crate::files::read).transpose()?;
+        let schema = schema.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Ok(GenerateOptions {
+            max_tokens: self.max_tokens,
+            sampling: Sampling {
+                temperature: self.temperature.unwrap_or(usual.temperature),
+                top_k: self.top_k.unwrap_or(usual.top_k),
+                top_p: self.top_p.unwrap_or(usual.top_p),
+                min_p: self.min_p.unwrap_or(usual.min_p),
+                repetition_penalty: self.repeat_penalty.unwrap_or(usual.repetition_penalty),
+                presence_penalty: self.presence_penalty.unwrap_or(usual.presence_penalty),
+                frequency_penalty: self.frequency_penalty.unwrap_or(usual.frequency_penalty),
+                seed: self.seed,
+                ..usual
+            },
+            stop: self.stop.clone(),
+            shift: if self.shift { ContextShift::DropOldest } else { ContextShift::Error },
+            constraint: schema.map(Constraint::JsonSchema),
+            ..GenerateOptions::of(model)
+        })
+    }
+}
+
+/// Writes text as it comes. A reader that has gone away ends the generation.
+pub(crate) fn stream(text: &str) -> ControlFlow<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    }
+}
+
+/// Says on standard error how long it took and why it ended.
+pub(crate) fn report(generation: &Generation) {
+    let timings = &generation.timings;
+    let why = match &generation.stop {
+        StopReason::Token(_) => "the model ended it".to_owned(),
+        StopReason::Text(stop) => format!("it came to {stop:?}"),
+        StopReason::Complete => "it is complete".to_owned(),
+        StopReason::MaxTokens => "that is --max-tokens".to_owned(),
+        StopReason::ContextFull => "the context is full".to_owned(),
+        StopReason::Cancelled => "it was cancelled".to_owned(),
+    };
+    eprintln!(
+        "prompt {} tokens ({} known), {:.1} tokens/s   first token {}   generated {} tokens, {:.1} tokens/s   {why}",
+        timings.prompt_tokens + timings.reused_tokens,
+        timings.reused_tokens,
+        timings.prompt_rate(),
+        console::duration(timings.first_token),
+        timings.generated_tokens,
+        timings.generation_rate(),
+    );
+}
+
+/// An error of the language model's runtime.
+pub(crate) fn language_error(error: drupe_runtime_llm::Error) -> Diagnostic {
+    runtime_error(error)
+}

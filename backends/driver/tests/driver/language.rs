@@ -1,0 +1,102 @@
+//! The commands about language models, on a toy with a tokenizer of bytes.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::command_line::{Workshop, fastest, text};
+use crate::toy;
+
+/// A folder with the toy and its artifact.
+fn workshop() -> Workshop {
+    let shop = Workshop::new();
+    shop.write("toy.ir", toy::TOY.as_bytes());
+    let assets = toy::assets();
+    let mut arguments =
+        vec!["compile", "toy.ir", "-o", "toy.drupe", "--backend", fastest(), "--chunk", "16", "--score"];
+    for (name, contents) in &assets {
+        shop.write(name, contents);
+        arguments.extend(["--asset", name]);
+    }
+    shop.ok(&arguments);
+    shop
+}
+
+#[test]
+fn language_models_generate() {
+    let shop = workshop();
+    let how = ["--max-tokens", "12", "--temperature", "1", "--threads", "1"];
+    let generate = |rest: &[&str]| shop.drupe(&[&["generate", "toy.drupe"], &how[..], rest].concat());
+    let plain = generate(&["--prompt", "hello"]);
+    assert!(plain.status.success(), "{}", text(&plain.stderr));
+    let report = text(&plain.stderr);
+    assert!(report.contains("prompt 8 tokens (0 known)") && report.contains("--max-tokens"), "{report}");
+    assert_eq!(generate(&["--prompt", "hello"]).stdout, plain.stdout);
+    assert_ne!(generate(&["--prompt", "hello", "--seed", "1"]).stdout, plain.stdout);
+    assert!(text(&generate(&["--prompt", "hello", "--raw"]).stderr).contains("prompt 5 tokens"));
+    assert!(text(&generate(&["--prompt", "hello", "--system", "be"]).stderr).contains("prompt 12 tokens"));
+    shop.write("schema.json", br#"{"enum": ["yes", "no"]}"#);
+    let json = text(&generate(&["--prompt", "hello", "--json-schema", "schema.json"]).stdout);
+    assert!(["\"yes\"\n", "\"no\"\n"].contains(&json.as_str()), "{json}");
+    let error = shop.fails(&["generate", "toy.drupe", "--prompt", "x", "--temperature=-1"]);
+    assert!(error.contains("temperature is -1"), "{error}");
+    let error = shop.fails(&["generate", "toy.drupe", "--raw", "--prompt", &"x".repeat(200)]);
+    assert!(error.contains("200 tokens do not fit the context of 97"), "{error}");
+    let error = shop.fails(&["generate", "model.ir", "--prompt", "x", "--backend", fastest()]);
+    assert!(error.contains("no entry \"decode\""), "{error}");
+    let error = shop.fails(&["generate", "toy.ir", "--prompt", "x", "--backend", fastest()]);
+    assert!(error.contains("no asset \"tokenizer.json\""), "{error}");
+}
+
+#[test]
+fn conversations_go_on_line_by_line() {
+    let shop = workshop();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drupe"));
+    command.args(["chat", "toy.drupe", "--max-tokens", "4", "--verbose", "--threads", "1"]);
+    command.current_dir(shop.path(".")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    child.stdin.take().expect("piped").write_all(b"hello\n\nagain\n").expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let reports = text(&output.stderr);
+    let reports: Vec<&str> = reports.lines().filter(|line| line.starts_with("prompt")).collect();
+    assert_eq!(reports.len(), 2, "{reports:?}");
+    assert!(reports[0].contains("(0 known)") && !reports[1].contains("(0 known)"), "{reports:?}");
+}
+
+#[test]
+fn language_models_are_measured() {
+    let shop = workshop();
+    let letters: String = (0..300).map(|at| char::from(b'a' + (at * at % 26) as u8)).collect();
+    shop.write("text.txt", letters.as_bytes());
+    let found = shop.ok(&["perplexity", "toy.drupe", "text.txt", "--window", "60", "--chunks", "3"]);
+    assert!(found.starts_with("perplexity ") && found.contains("(87 tokens counted, 3 windows of 60)"), "{found}");
+    let json = shop.ok(&["bench", "toy.drupe", "--prompt", "40", "--gen", "8", "--rounds", "2", "--json"]);
+    let figures: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    for key in ["prompt_tokens_per_second", "generated_tokens_per_second", "first_token_ms"] {
+        assert!(figures[key].as_f64().expect("a number") > 0.0, "{key} in {json}");
+    }
+    assert!(shop.ok(&["bench", "toy.drupe", "--prompt", "40", "--gen", "8"]).contains("prompt of 40"));
+    let tokens = shop.ok(&["tokenize", "toy.drupe", "a\u{e9}<|end|>"]);
+    assert!(tokens.contains("97") && tokens.contains("257") && tokens.contains("<|end|>"), "{tokens}");
+}
+
+#[test]
+fn entries_states_and_assets_are_shown() {
+    let shop = workshop();
+    let shown = shop.ok(&["inspect", "toy.drupe"]);
+    for part in [
+        "\nentry decode: ",
+        "\nentry prefill: ",
+        "\nentry score: ",
+        "tokens: i32[16]",
+        "logits: f32[1, 260]",
+        "states\n  2 of f32[1 + past, 2, 8]\n  128 B a row, 97 rows at most: 12.4 kB\n",
+        "tokenizer.json",
+    ] {
+        assert!(shown.contains(part), "{part} in\n{shown}");
+    }
+    let error = shop.fails(&["run", "toy.drupe"]);
+    assert!(error.contains("[\"decode\", \"prefill\", \"score\"]") && error.contains("drupe generate"), "{error}");
+    let error = shop.fails(&["run", "toy.drupe", "--entry", "sing"]);
+    assert!(error.contains("no entry \"sing\""), "{error}");
+}

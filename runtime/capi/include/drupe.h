@@ -25,6 +25,32 @@ typedef enum {
   DRUPE_STATUS_PANIC = 6,
 } DrupeStatus;
 
+#if defined(DRUPE_LLM)
+// Why an output ended.
+typedef enum {
+#if defined(DRUPE_LLM)
+  // The model ended it.
+  DRUPE_STOP_END = 0,
+#endif
+#if defined(DRUPE_LLM)
+  // It came to the stop text.
+  DRUPE_STOP_TEXT = 1,
+#endif
+#if defined(DRUPE_LLM)
+  // It has as many tokens as it may have.
+  DRUPE_STOP_MAX_TOKENS = 2,
+#endif
+#if defined(DRUPE_LLM)
+  // The context is full.
+  DRUPE_STOP_CONTEXT_FULL = 3,
+#endif
+#if defined(DRUPE_LLM)
+  // It was cancelled.
+  DRUPE_STOP_CANCELLED = 4,
+#endif
+} DrupeStop;
+#endif
+
 // The type of a tensor's elements.
 typedef enum {
   // IEEE 754 binary32.
@@ -55,6 +81,11 @@ typedef enum {
   DRUPE_TYPE_BOOL = 12,
 } DrupeType;
 
+#if defined(DRUPE_LLM)
+// A language model with its threads, and what it has read. Threads may share it; they take turns.
+typedef struct DrupeLanguage DrupeLanguage;
+#endif
+
 // A verified artifact. Threads may share it.
 typedef struct DrupeProgram DrupeProgram;
 
@@ -78,6 +109,65 @@ typedef struct {
   // Whether software that acts as a GPU may be used though it is not named.
   bool software;
 } DrupeGpuOptions;
+#endif
+
+#if defined(DRUPE_LLM)
+// How to generate; `drupe_language_options` fills it in.
+typedef struct {
+  // Tokens at most; 0 for as many as fit the context.
+  size_t max_tokens;
+  // What logits are divided by; 0 takes the most probable token.
+  float temperature;
+  // Tokens to choose from; 0 for all.
+  size_t top_k;
+  // The share of probability to choose from.
+  float top_p;
+  // The least probability, as a part of the greatest.
+  float min_p;
+  // Divides the logits of tokens that are there already; 1 for none.
+  float repetition_penalty;
+  // Where random numbers start.
+  uint64_t seed;
+  // A text that ends the output (UTF-8); null for none.
+  const char *stop;
+  // Whether the prompt gets the tokens that the model wants around a text: not if `drupe_language_chat` made it.
+  bool frame;
+} DrupeGenerateOptions;
+#endif
+
+#if defined(DRUPE_LLM)
+// What somebody says (UTF-8).
+typedef struct {
+  // Who: `system`, `user` or `assistant`.
+  const char *role;
+  // What.
+  const char *content;
+} DrupeMessage;
+#endif
+
+#if defined(DRUPE_LLM)
+// Gets a piece of the output (UTF-8, whole characters), which is valid during the call; returns whether to go on.
+typedef bool (*DrupeText)(void *user_data, const char *text);
+#endif
+
+#if defined(DRUPE_LLM)
+// What a generation was.
+typedef struct {
+  // Why it ended.
+  DrupeStop stop;
+  // Tokens of the prompt that were read.
+  size_t prompt_tokens;
+  // Tokens of the prompt that were known already.
+  size_t reused_tokens;
+  // Tokens generated.
+  size_t generated_tokens;
+  // Tokens of the prompt read in a second.
+  double prompt_rate;
+  // Tokens after the first generated in a second.
+  double generation_rate;
+  // From the start to the first token, in seconds.
+  double first_token;
+} DrupeGeneration;
 #endif
 
 // An input or output of a program. Its pointers live as long as the program's handle.
@@ -142,6 +232,88 @@ const char *drupe_session_gpu(const DrupeSession *session);
 // # Safety
 // `session` is null or a live handle.
 const char *drupe_session_why_cpu(const DrupeSession *session);
+#endif
+
+#if defined(DRUPE_LLM)
+// Maps and verifies the artifact of a language model at a path (UTF-8), as `drupe_program_open` does, and makes
+// `threads` threads for it, the calling one included; 0 for one a core. Null on failure.
+//
+// # Safety
+// `path` is null or a NUL-terminated string.
+DrupeLanguage *drupe_language_open(const char *path,
+                                   size_t threads);
+#endif
+
+#if defined(DRUPE_LLM)
+// Frees a language model. Null is ignored.
+//
+// # Safety
+// `language` is null or a handle that is not used again, and nothing is being generated.
+void drupe_language_free(DrupeLanguage *language);
+#endif
+
+#if defined(DRUPE_LLM)
+// Fills in options as the model's makers have them.
+//
+// # Safety
+// `language` is null or a live handle, `options` null or the address of a `DrupeGenerateOptions`.
+DrupeStatus drupe_language_options(const DrupeLanguage *language, DrupeGenerateOptions *options);
+#endif
+
+#if defined(DRUPE_LLM)
+// The tokens of a text (UTF-8); with `frame` those too that the model wants around one. `count` becomes their number,
+// and the first `capacity` of them go to `tokens`, which may be null if that is 0.
+//
+// # Safety
+// `language` is null or a live handle, `input` null or a NUL-terminated string, `tokens` points to `capacity`
+// numbers, `count` is null or the address of a number.
+DrupeStatus drupe_language_tokenize(const DrupeLanguage *language,
+                                    const char *input,
+                                    bool frame,
+                                    uint32_t *tokens,
+                                    size_t capacity,
+                                    size_t *count);
+#endif
+
+#if defined(DRUPE_LLM)
+// The prompt that the model's chat template makes of a conversation, ending where its answer starts. `length` becomes
+// its bytes without the NUL behind them, and if both fit `capacity`, the text goes to `prompt`, which may be null if that
+// is 0.
+//
+// # Safety
+// `language` is null or a live handle, `messages` points to `count` messages whose texts are NUL-terminated, `prompt`
+// to `capacity` bytes, `length` is null or the address of a number.
+DrupeStatus drupe_language_chat(const DrupeLanguage *language,
+                                const DrupeMessage *messages,
+                                size_t count,
+                                char *prompt,
+                                size_t capacity,
+                                size_t *length);
+#endif
+
+#if defined(DRUPE_LLM)
+// Continues a prompt (UTF-8), and calls `on_text`, if it is not null, with `user_data` and the output, piece by piece, on
+// this thread. Tokens that the prompt starts with and that were read before are not read again. `options` may be null
+// for the usual, `generation` if it is not wanted.
+//
+// # Safety
+// `language` is null or a live handle, `prompt` null or a NUL-terminated string, `options` null or the address of
+// options whose text is null or NUL-terminated, `generation` null or the address of a `DrupeGeneration`.
+DrupeStatus drupe_language_generate(const DrupeLanguage *language,
+                                    const char *prompt,
+                                    const DrupeGenerateOptions *options,
+                                    DrupeText on_text,
+                                    void *user_data,
+                                    DrupeGeneration *generation);
+#endif
+
+#if defined(DRUPE_LLM)
+// Ends the generation that is going on after the token it is at, or the next one if there is none. Any thread may call
+// it, and the callback.
+//
+// # Safety
+// `language` is null or a live handle.
+DrupeStatus drupe_language_cancel(const DrupeLanguage *language);
 #endif
 
 // Maps and verifies the artifact at a path (UTF-8). Null on failure.

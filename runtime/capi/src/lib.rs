@@ -21,6 +21,15 @@
 //! if (drupe_session_gpu(session) == NULL) puts(drupe_session_why_cpu(session));
 //! ```
 //!
+//! ## Language models
+//! The feature `llm` adds what the header has under `DRUPE_LLM`:
+//! ```c
+//! DrupeLanguage *model = drupe_language_open("llama.drupe", 0);
+//! DrupeGenerateOptions options;
+//! drupe_language_options(model, &options);
+//! drupe_language_generate(model, "Once upon a time", &options, show, NULL, NULL);
+//! ```
+//!
 //! ## Building it small
 //! `cargo rustc -p drupe-capi --profile runtime --crate-type cdylib`: naming the one crate type
 //! lets rustc optimise across crates, which it does not when the library is also made for Rust.
@@ -36,6 +45,8 @@
 #[cfg(feature = "gpu")]
 mod gpu;
 mod handles;
+#[cfg(feature = "llm")]
+mod language;
 mod program;
 mod runs;
 mod session;
@@ -44,6 +55,12 @@ mod status;
 #[cfg(feature = "gpu")]
 pub use gpu::{DrupeGpuOptions, drupe_session_gpu, drupe_session_new_gpu, drupe_session_why_cpu};
 pub use handles::{DrupePort, DrupeTensor, DrupeType};
+#[cfg(feature = "llm")]
+pub use language::{
+    DrupeGenerateOptions, DrupeGeneration, DrupeLanguage, DrupeMessage, DrupeStop, DrupeText, drupe_language_cancel,
+    drupe_language_chat, drupe_language_free, drupe_language_generate, drupe_language_open, drupe_language_options,
+    drupe_language_tokenize,
+};
 pub use program::DrupeProgram;
 pub use session::{DrupeDone, DrupeSession};
 pub use status::DrupeStatus;

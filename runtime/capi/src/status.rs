@@ -61,6 +61,8 @@ impl From<Error> for Fault {
             | Error::SymbolRange { .. }
             | Error::InputAlignment { .. }
             | Error::OutputSize { .. }
+            | Error::StateRows { .. }
+            | Error::OtherStates { .. }
             | Error::Tensor(_) => DrupeStatus::Input,
             Error::Plan(_)
             | Error::Builtin { .. }
@@ -69,6 +71,31 @@ impl From<Error> for Fault {
             | Error::DeviceBind { .. }
             | Error::Device { .. }
             | Error::SessionEnded => DrupeStatus::Run,
+        };
+        Fault { status, message: error.to_string() }
+    }
+}
+
+#[cfg(feature = "llm")]
+impl From<drupe_runtime_llm::Error> for Fault {
+    fn from(error: drupe_runtime_llm::Error) -> Fault {
+        use drupe_runtime_llm::Error as Language;
+        let status = match error {
+            Language::Runtime(error) => return error.into(),
+            Language::Form(_) | Language::NoAsset { .. } | Language::Asset { .. } => DrupeStatus::Load,
+            Language::Tokenizer { .. }
+            | Language::NoTemplate
+            | Language::Template { .. }
+            | Language::EmptyPrompt
+            | Language::UnknownToken { .. }
+            | Language::ContextFull { .. }
+            | Language::Sampling { .. }
+            | Language::Grammar { .. }
+            | Language::NoGrammar
+            | Language::ShortText { .. }
+            | Language::Window { .. }
+            | Language::Saved(_) => DrupeStatus::Input,
+            Language::NoToken | Language::NoScore | Language::Cancelled => DrupeStatus::Run,
         };
         Fault { status, message: error.to_string() }
     }

@@ -10,6 +10,11 @@ mod support;
 #[expect(dead_code, reason = "shared with the tests of the runtime on GPUs, which use all of it")]
 mod model;
 
+#[cfg(feature = "llm")]
+#[path = "../../llm/tests/llm/toy.rs"]
+#[expect(dead_code, reason = "shared with the tests of language models, which use all of it")]
+mod toy;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -61,6 +66,26 @@ fn a_c_program_runs_an_artifact_on_a_gpu() {
     let shader = plans.affine();
     plans.usual(shader);
     assert_eq!(compile_and_run(compiler, "gpu", &plans.bytes(), true), EXPECTED_ON_GPU);
+}
+
+#[cfg(feature = "llm")]
+const EXPECTED_OF_LANGUAGE: &str = "\
+error cannot map no such file: No such file or directory (os error 2)
+72 105 33 257 are 4 tokens
+58 bytes: <|system|>be brief<|end|><|user|>hello<|end|><|assistant|>
+stop 2 after 10 tokens, prompt 18 and 0 known
+stop 2 after 10 tokens, prompt 1 and 17 known
+stop 4
+error temperature is -1, must be 0 or more
+error the language model is null; see why it was not opened
+";
+
+#[cfg(feature = "llm")]
+#[test]
+fn a_c_program_runs_a_language_model() {
+    let Some(compiler) = compiler() else { return };
+    let found = compile_and_run(compiler, "language", &toy::artifact(toy::assets()), false);
+    assert_eq!(found, EXPECTED_OF_LANGUAGE);
 }
 
 fn compiler() -> Option<&'static str> {

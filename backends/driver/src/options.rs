@@ -68,6 +68,8 @@ pub struct CompileOptions {
     pub quantize: Option<Scheme>,
     /// The tokens of a text like those that the model will see, for schemes that need to know.
     pub calibration: Vec<i32>,
+    /// The type in which a language model's states, its keys and values, are stored; none for as they are.
+    pub cache: Option<DType>,
     /// Whether a language model has an entry `score`, with the outputs for every token.
     pub score: bool,
     /// What comes with the model, by name: a tokenizer, say. It goes into the artifact as it is.
@@ -99,6 +101,7 @@ impl Default for CompileOptions {
             chunk: None,
             quantize: None,
             calibration: Vec::new(),
+            cache: None,
             score: false,
             assets: Vec::new(),
             watch: Watch::default(),

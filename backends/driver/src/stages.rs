@@ -30,9 +30,16 @@ pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnosti
     })
 }
 
-/// Stores the weights of linear layers in fewer bits, and computes with them in integers, if the options say so.
+/// Stores the weights of linear layers in fewer bits, and computes with them in integers, and stores states in fewer
+/// bits, if the options say so.
 pub fn quantize(module: &Module, options: &CompileOptions) -> Result<Module, Diagnostic> {
-    options.watch.stage("quantise", || quantize::quantize(module, options))
+    options.watch.stage("quantise", || {
+        let module = quantize::quantize(module, options)?;
+        match options.cache {
+            Some(dtype) if dtype != DType::F32 => drupe_quantize::narrow_states(&module, dtype),
+            _ => Ok(module),
+        }
+    })
 }
 
 /// What comes with the language model at `path`, for `CompileOptions::assets`: the files of its folder that its tokens

@@ -174,7 +174,8 @@ impl Attention {
         let rank = scores.extents.len();
         let (query_var, key_var) = (Var::Index(rank.checked_sub(2)?), Var::Index(rank - 1));
         let moves = |side: ScalarId, var: Var| scores.dependencies(side).contains(&var);
-        let (query_side, key_side) = scores.sides(0, rank - 2)?;
+        // By the key: an only query has no address to move.
+        let (key_side, query_side) = scores.sides(0, rank - 1)?;
         let depth = scores.body.folds[0].space[0].as_const()?;
         let apart = !moves(query_side, key_var) && moves(key_side, key_var) && !moves(key_side, query_var);
         let contiguous = [query_side, key_side]

@@ -7,12 +7,13 @@
 //! - a map (an operator without folds) takes over the one contraction, reduction or norm whose only user it
 //!   is, when it reads it element by element (in any order of axes): that is the epilogue;
 //! - a map with one user is inlined into it, unless elements would be computed more than once;
+//! - floats of 16 bits that only contractions read as f32 are widened where they are loaded;
 //! - transposes, slices, broadcasts and reshapes of memory are views.
 //!
 //! Invariant: an inlined value has one user, or is cheap and reads no memory (numbers, positions, comparisons of
-//! these), so nothing that costs is computed twice; regions run in the order of their results.
+//! these), or is what its operand has in memory, widened; so nothing that costs is computed twice; regions run in the order of their results.
 
-use drupe_ir::{BinaryOp, Body, DType, Graph, Module, Op, Scalar, ScalarId, UnaryOp, ValueId};
+use drupe_ir::{BinaryOp, Body, DType, Graph, Module, Op, Scalar, ScalarId, UnaryOp, ValueId, ops};
 use std::collections::BTreeMap;
 
 /// What becomes of a value.
@@ -112,6 +113,17 @@ pub fn assign_roles(module: &Module, observe: bool) -> Vec<Role> {
                 roles[at_operand] = Role::Inlined;
             }
         }
+        for operand in &node.operands {
+            let in_memory = |half: ValueId| roles[half.index()] != Role::Inlined;
+            let widened = roles[operand.index()] == Role::Kernel
+                && !is_output(*operand)
+                && is_widened_half(graph, *operand)
+                && in_memory(graph.node(*operand).operands[0])
+                && users[operand.index()].iter().all(|user| is_factor(graph, *operand, *user));
+            if widened {
+                roles[operand.index()] = Role::Inlined;
+            }
+        }
         if is_view(&node.op) && hosts.is_empty() && roles[node.operands[0].index()] != Role::Inlined {
             roles[at] = Role::View;
         }
@@ -148,6 +160,22 @@ fn is_counted(graph: &Graph, value: ValueId, counted: &[bool]) -> bool {
         && body_of(graph, value).is_some_and(|body| body.folds.is_empty())
         && cost(graph, value) <= 1
         && !reads_by_data(graph, value)
+}
+
+/// Whether `value` is floats of 16 bits as f32.
+fn is_widened_half(graph: &Graph, value: ValueId) -> bool {
+    let node = graph.node(value);
+    let half = |operand: &ValueId| matches!(graph.ty(*operand).dtype, DType::F16 | DType::Bf16);
+    matches!(node.op, Op::Cast(ops::Cast { dtype: DType::F32 })) && node.operands.iter().all(half)
+}
+
+/// Whether all that `user` does with elements of `value` is to sum products of them.
+fn is_factor(graph: &Graph, value: ValueId, user: ValueId) -> bool {
+    let Some(body) = body_of(graph, user).filter(is_contraction) else { return false };
+    let Scalar::Binary(_, a, b) = *body.node(body.folds[0].element) else { return false };
+    let operands = &graph.node(user).operands;
+    let reads = |id: ScalarId| matches!(body.node(id), Scalar::Load { operand, .. } if operands[*operand] == value);
+    body.nodes().all(|(id, _)| !reads(id) || id == a || id == b)
 }
 
 fn is_view(op: &Op) -> bool {

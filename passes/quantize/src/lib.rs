@@ -24,11 +24,16 @@
 //! the ranges of channels, comes from running [`with_ranges`] of the module on a text: the caller's business, since this
 //! crate runs nothing.
 //!
-//! Invariants: inputs and outputs keep their types; integers stay as they are; no finite number becomes infinite.
+//! # States
+//!
+//! [`narrow_states`] stores what a language model keeps from token to token, its cache of keys and values, in f16.
+//!
+//! Invariants: inputs and outputs that are no states keep their types; integers stay as they are; no finite number becomes infinite.
 
 mod calibrate;
 mod halve_floats;
 mod linears;
+mod narrow_states;
 mod outliers;
 mod quantize_linears;
 mod scheme;
@@ -37,6 +42,7 @@ mod weights;
 pub use calibrate::{range_output, with_ranges};
 pub use halve_floats::halve_floats;
 pub use linears::{Group, Linear, find_linears};
+pub use narrow_states::narrow_states;
 pub use outliers::hot_channels;
 pub use quantize_linears::{Choice, choose, quantize_linears};
 pub use scheme::{Activations, Scheme, WeightScheme};

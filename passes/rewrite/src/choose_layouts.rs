@@ -16,7 +16,7 @@ mod reshape;
 use crate::cost::CostModel;
 use crate::node::is_elementwise;
 use crate::{Options, Report};
-use drupe_ir::{Diagnostic, Dim, Module, Op, Origin, Type, ValueId, ops};
+use drupe_ir::{DType, Diagnostic, Dim, Module, Node, Op, Origin, Type, ValueId, ops};
 use drupe_target::Target;
 use indexmap::IndexMap;
 
@@ -98,6 +98,9 @@ impl<'a> Layouts<'a> {
         let solid = |order: &[usize]| order.iter().copied().filter(|axis| !ty.shape[*axis].is(1)).collect::<Vec<_>>();
         let made = if let Op::Splat(splat) = &node.op {
             self.emit(ops::Splat { shape, ..splat.clone() }, &[], &node.origin)?
+        } else if self.is_widened_half(node) {
+            let narrow = self.get(node.operands[0], perm)?;
+            self.new.add(node.op.clone(), &[narrow], &node.origin)?
         } else if solid(&form.perm) == solid(perm) {
             self.emit(ops::Reshape { shape }, &[form.value], &node.origin)?
         } else {
@@ -106,6 +109,13 @@ impl<'a> Layouts<'a> {
         };
         self.made.insert((value, perm.to_vec()), made);
         Ok(made)
+    }
+
+    /// Whether `node` is floats of 16 bits as f32: these move before they are widened, since whoever multiplies them widens
+    /// them as it reads.
+    fn is_widened_half(&self, node: &Node) -> bool {
+        matches!(node.op, Op::Cast(ops::Cast { dtype: DType::F32 }))
+            && matches!(self.ty(node.operands[0]).dtype, DType::F16 | DType::Bf16)
     }
 
     /// Adds a node that this pass has made.

@@ -3,7 +3,7 @@
 use drupe::compile;
 use drupe_compiler_tests::{Tensors, ways};
 use drupe_eval::{Tolerance, compare, eval};
-use drupe_ir::{Module, TensorData, parse};
+use drupe_ir::{DType, Module, TensorData, parse};
 use drupe_runtime::{LoadOptions, Options, Program, Session, State, Tensor};
 
 /// One layer, two heads of keys and values that four of queries share, and logits over seven words.
@@ -61,7 +61,7 @@ func @toy(%tokens: i32[seq], %key: f32[past, 2, 8], %value: f32[past, 2, 8]) {
 
 fn tokens(values: &[i32]) -> TensorData {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    TensorData::from_bytes(drupe_ir::DType::I32, vec![values.len()], bytes).expect("as many")
+    TensorData::from_bytes(DType::I32, vec![values.len()], bytes).expect("as many")
 }
 
 /// All logits for `prompt`, at once, by the interpreter.
@@ -105,16 +105,26 @@ impl Model {
 
 #[test]
 fn a_prompt_in_chunks_is_the_prompt() {
+    check(None, Tolerance::Compiled.bound(DType::F32));
+}
+
+#[test]
+fn a_cache_in_16_bits_is_nearly_the_cache() {
+    check(Some(DType::F16), 1e-2);
+}
+
+/// Runs the toy, its states stored as `cache`, by every way; the logits are `within` that of the range.
+fn check(cache: Option<DType>, within: f64) {
     let module = parse(TOY, "toy.ir").expect("a module");
     let prompt: Vec<i32> = (0..20).map(|index| index * 5 % 7).collect();
     let expected = reference(&module, &prompt);
     let expect = |way: &str, at: usize, logits: &[f32]| {
         let data = |values: &[f32]| TensorData::from_f32(vec![values.len()], values).expect("as many");
         let report = compare(&data(&expected[at * 7..at * 7 + logits.len()]), &data(logits));
-        assert!(report.is_within(Tolerance::Compiled), "{way}: token {at}: {report}");
+        assert!(report.mismatch.is_none() && report.max_rel_to_range <= within, "{way}: token {at}: {report}");
     };
     for options in ways() {
-        let options = drupe::CompileOptions { chunk: Some(8), score: true, ..options };
+        let options = drupe::CompileOptions { chunk: Some(8), score: true, cache, ..options };
         let artifact = compile(&module, &options).expect("it compiles");
         for level in drupe::stages::target(&options).levels {
             for threads in [1, 2] {

@@ -44,6 +44,9 @@ pub(crate) struct CompileArgs {
     /// How a language model's linear layers are quantised: w8a8, w4a8, and more; w8a8-outliers, say
     #[arg(long, value_name = "SCHEME")]
     quant: Option<drupe::Scheme>,
+    /// How a language model's cache of keys and values is stored: f16 takes half the memory
+    #[arg(long, value_enum, default_value_t = Cache::F32)]
+    cache: Cache,
     /// Compile a language model's entry `score` too: logits for every token of a text
     #[arg(long)]
     score: bool,
@@ -60,6 +63,15 @@ pub(crate) enum Floats {
     /// As they are
     F32,
     /// In 16 bits; sums and functions are computed in 32
+    F16,
+}
+
+/// How a language model's cache of keys and values is stored.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Cache {
+    /// In 32 bits
+    F32,
+    /// In 16 bits; products and sums with them are computed in 32
     F16,
 }
 
@@ -103,6 +115,7 @@ impl CompileArgs {
             context: self.context,
             chunk: self.chunk,
             quantize: self.quant,
+            cache: (self.cache == Cache::F16).then_some(DType::F16),
             score: self.score,
             assets: self.assets.iter().map(|path| asset(path)).collect::<Result<_, _>>()?,
             watch: console::watch(timings),

@@ -6,7 +6,7 @@
 Trained ones go to models/: NAME.gguf as its package has it, and NAME/, a folder of safetensors with
 the same weights in f32. Tiny ones go to .deps/references-language/NAME/model. References go to
 .deps/references-language/NAME: `reference.safetensors` has the inputs and the outputs in f32, and
-`reference.json` the context to compile for; `greedy.json` has the text that a trained decoder
+`reference.json` the context to compile for; `greedy.json` has the 100 tokens that a trained decoder
 continues its prompt with. `formats.gguf` and `formats.safetensors` are the formats of quantised
 weights and what they stand for.
 """
@@ -105,8 +105,16 @@ def reference_trained_decoder(model):
     tokenizer = transformers.AutoTokenizer.from_pretrained(model.folder)
     prompt = tokenizer(model.prompt, return_tensors="pt").input_ids
     write_decoder_reference(model.name, loaded, prompt[:, :PROMPT_TOKENS], 512)
-    text = loaded.generate(prompt, max_new_tokens=GREEDY_TOKENS, do_sample=False)[0]
-    greedy = {"prompt": prompt[0].tolist(), "tokens": text.tolist(), "text": tokenizer.decode(text)}
+    # As many tokens as asked for: what would end the text is left out of the choice.
+    length = {"min_new_tokens": GREEDY_TOKENS, "max_new_tokens": GREEDY_TOKENS}
+    text = loaded.generate(prompt, do_sample=False, **length)[0]
+    ends = loaded.generation_config.eos_token_id
+    greedy = {
+        "prompt": prompt[0].tolist(),
+        "tokens": text.tolist(),
+        "never": ends if isinstance(ends, list) else [ends],
+        "text": tokenizer.decode(text),
+    }
     write_json(reference_path(model.name, "greedy.json"), greedy)
     print(f"{model.name}: {greedy['text']!r}")
 

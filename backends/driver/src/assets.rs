@@ -4,14 +4,12 @@ mod gguf;
 
 use drupe_ir::Diagnostic;
 use std::path::Path;
-use std::sync::Arc;
 
 /// The files of a model's folder that go into the artifact as they are, where they are there.
 const FILES: &[&str] =
     &["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "config.json"];
 
-/// Assets by name.
-pub(crate) type Assets = Vec<(String, Arc<[u8]>)>;
+pub(crate) use crate::options::Assets;
 
 /// The assets of the model at `path`: files of its folder, or what a GGUF file's metadata make; none for others.
 pub(crate) fn assets(path: &Path) -> Result<Assets, Diagnostic> {

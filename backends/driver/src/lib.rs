@@ -37,7 +37,7 @@ mod web;
 pub use drupe_entries::Entry;
 pub use drupe_lower::Placement;
 pub use drupe_quantize::Scheme;
-pub use options::{Backend, CompileOptions, Watch};
+pub use options::{Assets, Backend, CompileOptions, Watch};
 pub use web::WebModel;
 
 use drupe_ir::{Diagnostic, Module};

@@ -40,6 +40,9 @@ impl Backend {
     }
 }
 
+/// What comes with a model, by name.
+pub type Assets = Vec<(String, Arc<[u8]>)>;
+
 /// How to compile. The default: for this machine, by the best backend, shapes as the model has them.
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
@@ -73,7 +76,7 @@ pub struct CompileOptions {
     /// Whether a language model has an entry `score`, with the outputs for every token.
     pub score: bool,
     /// What comes with the model, by name: a tokenizer, say. It goes into the artifact as it is.
-    pub assets: Vec<(String, Arc<[u8]>)>,
+    pub assets: Assets,
     /// Who is told about the stages.
     pub watch: Watch,
 }

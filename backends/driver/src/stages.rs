@@ -2,7 +2,7 @@
 
 pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
-use crate::{CompileOptions, WebModel, emit, plan, quantize, self_test, web};
+use crate::{Assets, CompileOptions, WebModel, emit, plan, quantize, self_test, web};
 use drupe_entries::Entry;
 use drupe_format::Plan;
 use drupe_format::plan::Code;
@@ -11,7 +11,6 @@ use drupe_lower::{Placement, Program};
 use drupe_target::{Arch, Target};
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Reads the model at `path`: `.onnx`, a folder with `config.json` and safetensors, `.gguf`, or `.ir` for textual IR.
 pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnostic> {
@@ -44,7 +43,7 @@ pub fn quantize(module: &Module, options: &CompileOptions) -> Result<Module, Dia
 
 /// What comes with the language model at `path`, for `CompileOptions::assets`: the files of its folder that its tokens
 /// and templates are in, or the same made from the metadata of a GGUF file; nothing for other models.
-pub fn assets(path: &Path) -> Result<Vec<(String, Arc<[u8]>)>, Diagnostic> {
+pub fn assets(path: &Path) -> Result<Assets, Diagnostic> {
     crate::assets::assets(path)
 }
 

@@ -86,8 +86,9 @@ fn chunks_and_tokens_are_the_whole() {
 #[test]
 fn what_cannot_be_split_is_an_error() {
     let module = parse(SUMS, "sums.ir").expect("a module");
-    let fault =
-        |module: &Module, chunk| split(module, &Options { chunk: Some(chunk), score: false }).expect_err("refused").to_string();
+    let fault = |module: &Module, chunk| {
+        split(module, &Options { chunk: Some(chunk), score: false }).expect_err("refused").to_string()
+    };
     assert!(fault(&module, 65).contains("chunks of 65 tokens"), "{}", fault(&module, 65));
     assert!(fault(&module, 0).contains("chunks of 0 tokens"));
     let uneven = r#"

@@ -2,7 +2,7 @@
 
 use drupe_eval::Tolerance;
 use drupe_ir::Diagnostic;
-use drupe_language_tests::{CHECKS, Engine, Reference, check, references};
+use drupe_language_tests::{CHECKS, Engine, Greedy, Reference, check, greedy, references};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -41,7 +41,7 @@ fn agree() -> Result<bool, Diagnostic> {
     }
     let engine = Engine::find(&engine)?;
     let mut failed = 0;
-    row("model", CHECKS.map(String::from), "seconds");
+    row("model", CHECKS.map(String::from), "greedy", "seconds");
     for name in &names {
         failed += usize::from(!agrees(name, engine)?);
     }
@@ -52,7 +52,8 @@ fn agree() -> Result<bool, Diagnostic> {
 /// Checks one model and prints its row; whether it agrees.
 fn agrees(name: &str, engine: Engine) -> Result<bool, Diagnostic> {
     let start = Instant::now();
-    let checks = check(&Reference::read(name)?, engine);
+    let reference = Reference::read(name)?;
+    let checks = check(&reference, engine);
     let mut failures = Vec::new();
     let cells = checks.map(|result| match result {
         None => "-".to_string(),
@@ -66,13 +67,26 @@ fn agrees(name: &str, engine: Engine) -> Result<bool, Diagnostic> {
             "FAILED".into()
         }
     });
-    row(name, cells, &format!("{:.1}", start.elapsed().as_secs_f64()));
+    let same = match greedy(&reference, engine) {
+        None => "-".to_string(),
+        Some(Ok(Greedy { same, all })) => {
+            if same < all {
+                failures.push(format!("token {same} of {all} differs from transformers'"));
+            }
+            format!("{same}/{all}")
+        }
+        Some(Err(error)) => {
+            failures.push(error.to_string());
+            "FAILED".into()
+        }
+    };
+    row(name, cells, &same, &format!("{:.1}", start.elapsed().as_secs_f64()));
     for failure in &failures {
         println!("  {}", failure.replace('\n', "\n  "));
     }
     Ok(failures.is_empty())
 }
 
-fn row(model: &str, [one_pass, continued, gguf]: [String; 3], seconds: &str) {
-    println!("{model:16} {one_pass:>9} {continued:>10} {gguf:>9} {seconds:>8}");
+fn row(model: &str, [one_pass, continued, gguf]: [String; 3], greedy: &str, seconds: &str) {
+    println!("{model:16} {one_pass:>9} {continued:>10} {gguf:>9} {greedy:>8} {seconds:>8}");
 }

@@ -66,7 +66,7 @@ enum Emit {
 impl Compile {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
         let mut options = self.compile.options(self.verbose)?;
-        stages::add_assets(&mut options, &self.model)?;
+        self.compile.complete(&mut options, &self.model)?;
         let module = stages::quantize(&import(&self.model, &options)?, &options)?;
         let entries = stages::split(&module, &options)?;
         let entries = stages::rewrite_all(self.shown(entries)?, &options)?;

@@ -77,7 +77,7 @@ fn summary(artifact: &Artifact, length: usize) -> String {
         });
     }
     text += &states(plan);
-    text += &assets(&artifact, plan);
+    text += &assets(artifact, plan);
     if !plan.symbols.is_empty() {
         text += "\nsymbols\n";
         for symbol in plan.symbols.iter() {

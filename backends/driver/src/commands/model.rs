@@ -44,6 +44,9 @@ pub(crate) struct CompileArgs {
     /// How a language model's linear layers are quantised: w8a8, w4a8, and more; w8a8-outliers, say
     #[arg(long, value_name = "SCHEME")]
     quant: Option<drupe::Scheme>,
+    /// A text like those that the model will see, for schemes that must know what values are like
+    #[arg(long, value_name = "TEXT")]
+    calibrate: Option<PathBuf>,
     /// How a language model's cache of keys and values is stored: f16 takes half the memory
     #[arg(long, value_enum, default_value_t = Cache::F32)]
     cache: Cache,
@@ -124,6 +127,27 @@ impl CompileArgs {
     }
 }
 
+/// Tokens of a text that are enough to know what values are like.
+const CALIBRATION_TOKENS: usize = 4096;
+
+impl CompileArgs {
+    /// Adds to `options` what the model at `path` brings along, and the tokens to calibrate with.
+    pub(crate) fn complete(&self, options: &mut CompileOptions, path: &Path) -> Result<(), Diagnostic> {
+        drupe::stages::add_assets(options, path)?;
+        let Some(text) = &self.calibrate else { return Ok(()) };
+        let tokenizer = options.assets.iter().find(|(name, _)| name == "tokenizer.json").ok_or_else(|| {
+            Diagnostic::new("calibrate", format!("{} has no tokenizer.json to read the text with", path.display()))
+                .help("give it with --asset tokenizer.json")
+        })?;
+        let failed = |error: drupe_runtime_llm::Error| Diagnostic::new("calibrate", error);
+        let tokenizer = drupe_runtime_llm::Tokenizer::from_json(&tokenizer.1).map_err(failed)?;
+        let text = String::from_utf8_lossy(&files::read(text)?).into_owned();
+        let tokens = tokenizer.encode(&text, true).map_err(failed)?;
+        options.calibration = tokens.into_iter().take(CALIBRATION_TOKENS).map(|token| token as i32).collect();
+        Ok(())
+    }
+}
+
 /// A model to run: an artifact, or a model that is compiled in memory.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ModelArgs {
@@ -173,7 +197,7 @@ impl ModelArgs {
     }
 
     fn compiled(&self, mut options: CompileOptions) -> Result<Vec<u8>, Diagnostic> {
-        drupe::stages::add_assets(&mut options, &self.model)?;
+        self.compile.complete(&mut options, &self.model)?;
         drupe::compile(&import(&self.model, &options)?, &options)
     }
 }

@@ -4,7 +4,7 @@ use drupe_format::plan::{Arg, BufferId, KernelId, State as StateRow, StepOp, Sym
 use drupe_format::{DType, ExprOp, Parts, Plan, write};
 use drupe_runtime::{Error, LoadOptions, Options, Program, Session, State, Tensor};
 
-use crate::support::{Maker, code_image};
+use crate::support::{Maker, code};
 
 /// The plan of `entry`: `n` new rows of one float, twice what is given, behind `past` earlier ones; `sum` is the new
 /// rows and themselves.
@@ -40,7 +40,7 @@ fn plan(entry: &str, n: i64) -> Maker {
 fn program() -> Program {
     let (one, four) = (plan("one", 1).plan, plan("four", 4).plan);
     let entries: [&Plan; 1] = [&four];
-    let bytes = code_image();
+    let bytes = code::image();
     let code = [&bytes[..], &bytes[..], &bytes[..]];
     let file = write(&Parts { entries: &entries, code: &code, ..Parts::of(&one) }).expect("valid plans");
     Program::from_bytes(&file, &LoadOptions::default()).expect("valid artifact")

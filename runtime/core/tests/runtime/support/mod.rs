@@ -1,14 +1,12 @@
 //! Artifacts for tests, made without the compiler.
 
-mod code;
+pub mod code;
 
 use drupe_format::plan::{
     Arg, Buffer, BufferId, Code, ExprId, Kernel, KernelId, Place, Port, Step, StepOp, StepResult, Symbol, SymbolId,
     SymbolSource,
 };
 use drupe_format::{DType, ExprBuilder, ExprOp, Parts, Plan, assign_memory, write};
-
-pub use code::image as code_image;
 
 /// A plan being made; buffers and steps refer to each other by the ids returned.
 pub struct Maker {

@@ -36,7 +36,7 @@ fn calibrate(module: &Module, options: &CompileOptions) -> Result<Vec<Vec<f32>>,
     let states: Vec<_> = alone.states.values().cloned().collect();
     alone.states.clear();
     alone.graph.outputs.retain(|name, _| !states.contains(name));
-    let how = CompileOptions { quantize: None, gpu: None, assets: Vec::new(), ..options.clone() };
+    let how = CompileOptions { quantize: None, cache: None, gpu: None, assets: Vec::new(), ..options.clone() };
     let failed = |error: drupe_runtime::Error| Diagnostic::new("calibrate", error);
     // The text is run on this machine, whatever the model is compiled for.
     let how = CompileOptions { target: drupe_target::Target::host(), ..how };

@@ -31,6 +31,7 @@
 //! Invariants: inputs and outputs that are no states keep their types; integers stay as they are; no finite number becomes infinite.
 
 mod calibrate;
+mod choose;
 mod halve_floats;
 mod linears;
 mod narrow_states;
@@ -40,10 +41,11 @@ mod scheme;
 mod weights;
 
 pub use calibrate::{range_output, with_ranges};
+pub use choose::{Choice, choose};
 pub use halve_floats::halve_floats;
 pub use linears::{Group, Linear, find_linears};
 pub use narrow_states::narrow_states;
 pub use outliers::hot_channels;
-pub use quantize_linears::{Choice, choose, quantize_linears};
+pub use quantize_linears::quantize_linears;
 pub use scheme::{Activations, Scheme, WeightScheme};
 pub use weights::{QuantizedWeights, quantize_weights};

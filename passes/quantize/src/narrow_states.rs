@@ -13,11 +13,15 @@ use std::collections::BTreeSet;
 /// ```
 ///
 /// # Errors
-/// When `dtype` is another type than f16.
+/// When `dtype` is another type than f16, or the model keeps nothing.
 pub fn narrow_states(module: &Module, dtype: DType) -> Result<Module, Diagnostic> {
     if dtype != DType::F16 {
         return Err(Diagnostic::new("cache", format!("a cache of keys and values cannot be stored in {dtype}"))
             .help("store it in f16, or leave it in f32"));
+    }
+    if module.states.is_empty() {
+        return Err(Diagnostic::new("cache", "the model keeps nothing from run to run")
+            .help("leave out --cache: it is for language models that generate text"));
     }
     let states = wide_states(module);
     let mut new = Module { graph: Default::default(), ..module.clone() };

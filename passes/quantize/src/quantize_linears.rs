@@ -1,21 +1,11 @@
 //! Linear layers in integers, and their large channels in float.
 
+use crate::choose::Choice;
 use crate::linears::{Group, find_linears};
-use crate::scheme::{Activations, Scheme, WeightScheme};
+use crate::scheme::WeightScheme;
 use crate::weights::{QuantizedWeights, quantize_weights};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, TensorData, ValueId, ops};
 use std::collections::BTreeMap;
-
-/// How the layers of one input are quantised.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Choice {
-    /// How weights are stored.
-    pub weights: WeightScheme,
-    /// The scale of the input; none for one of each token.
-    pub scale: Option<f32>,
-    /// Channels of the input, in order, that are multiplied in float.
-    pub hot: Vec<usize>,
-}
 
 /// `module` with its linear layers as `choices` say, which are in the order of [`find_linears`]; those without a choice
 /// stay as they are. Layers of one input become one `quantized_linear`, and slices of it:
@@ -286,30 +276,4 @@ fn stacked(
     TensorData::from_bytes(first.dtype, vec![rows, first.shape[1]], bytes)
         .map(Some)
         .map_err(|error| Diagnostic::new("quantise", error))
-}
-
-/// The choice for each of `groups` that `scheme` says; `ranges` are the largest magnitudes of each group's channels, as
-/// calibration found them, if there was one.
-pub fn choose(module: &Module, scheme: Scheme, ranges: Option<&[Vec<f32>]>) -> Result<Vec<Option<Choice>>, Diagnostic> {
-    let groups = find_linears(module);
-    if scheme.needs_calibration() && ranges.is_none_or(|ranges| ranges.len() != groups.len()) {
-        return Err(Diagnostic::new("quantise", format!("{scheme} needs the ranges of {} inputs", groups.len()))
-            .help("give a text to calibrate with"));
-    }
-    let of = |(number, group): (usize, &Group)| {
-        let channels = ranges.map_or(&[][..], |ranges| &ranges[number]);
-        let hot = if scheme.outliers { crate::outliers::hot_channels(channels) } else { Vec::new() };
-        let rest = channels.iter().enumerate().filter(|(channel, _)| !hot.contains(channel));
-        let largest = rest.fold(0.0f32, |most, (_, range)| most.max(*range));
-        let scale = (scheme.activations == Activations::Static).then_some(largest.max(1e-30) / 127.0);
-        // A vocabulary is read by tokens as well: it keeps 8 bits.
-        let vocabulary = group.linears.iter().any(|linear| is_gathered(module, linear.weight));
-        let weights = if vocabulary { WeightScheme::EIGHT } else { scheme.weights };
-        Some(Choice { weights, scale, hot })
-    };
-    Ok(groups.iter().enumerate().map(of).collect())
-}
-
-fn is_gathered(module: &Module, constant: ValueId) -> bool {
-    module.graph.nodes.iter().any(|node| matches!(node.op, Op::Gather(_)) && node.operands[0] == constant)
 }

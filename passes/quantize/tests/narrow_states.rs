@@ -96,3 +96,11 @@ fn other_types_are_refused() {
     let error = narrow_states(&module, DType::I8).expect_err("not yet");
     assert!(error.to_string().contains("cannot be stored in i8"), "{error}");
 }
+
+#[test]
+fn a_model_without_states_has_no_cache() {
+    let text = "func @main(%x: f32[2]) { %y = exp(%x) : f32[2] return \"y\" %y }";
+    let module = drupe_ir::parse(text, "exp.ir").expect("a module");
+    let fault = drupe_quantize::narrow_states(&module, drupe_ir::DType::F16).expect_err("refused");
+    assert!(fault.to_string().contains("keeps nothing"), "{fault}");
+}

@@ -1,9 +1,9 @@
 //! Quantising a language model: the scheme, and what calibration on a text finds.
 
 use crate::{CompileOptions, compile};
-use drupe_entries::bind_symbol;
+use drupe_entries::{bind_symbol, new_rows};
 use drupe_ir::{Diagnostic, Module};
-use drupe_quantize::{choose, find_linears, quantize_linears, range_output, with_ranges};
+use drupe_quantize::{choose, find_linears, quantize_linears, with_ranges};
 use drupe_runtime::{LoadOptions, Options, Program, Session, Tensor};
 
 /// Tokens that calibration runs at a time, each run by itself.
@@ -22,25 +22,20 @@ pub(crate) fn quantize(module: &Module, options: &CompileOptions) -> Result<Modu
 
 /// The largest magnitude of each channel of each input of linear layers, over all windows of the text.
 fn calibrate(module: &Module, options: &CompileOptions) -> Result<Vec<Vec<f32>>, Diagnostic> {
-    let fail = |what: &str| Diagnostic::new("calibrate", what.to_owned());
-    let observed = with_ranges(module)?;
-    let symbol = "seq";
-    let most = observed.symbols.get(symbol).map_or(WINDOW, |range| range.max);
+    let symbol = new_rows(module)?;
+    let most = module.symbols.get(&symbol).map_or(WINDOW, |range| range.max);
     let window = WINDOW.min(most).min(options.calibration.len() as u64);
     if window == 0 {
-        return Err(fail("there is no text to calibrate with")
+        return Err(Diagnostic::new("calibrate", "there is no text to calibrate with")
             .help("give one: --calibrate FILE, of a few thousand words like those that the model will see"));
     }
-    // Nothing is kept from window to window: the states are plain inputs without rows, and plain outputs.
-    let mut alone = bind_symbol(&observed, symbol, window)?;
-    let states: Vec<_> = alone.states.values().cloned().collect();
-    alone.states.clear();
-    alone.graph.outputs.retain(|name, _| !states.contains(name));
-    let how = CompileOptions { quantize: None, cache: None, gpu: None, assets: Vec::new(), ..options.clone() };
-    let failed = |error: drupe_runtime::Error| Diagnostic::new("calibrate", error);
+    // Nothing is kept from window to window: the states are plain inputs without rows.
+    let observed = bind_symbol(&with_ranges(module)?, &symbol, window)?;
     // The text is run on this machine, whatever the model is compiled for.
-    let how = CompileOptions { target: drupe_target::Target::host(), ..how };
-    let program = Program::from_bytes(&compile(&alone, &how)?, &LoadOptions::default()).map_err(failed)?;
+    let target = drupe_target::Target::host();
+    let how = CompileOptions { target, quantize: None, cache: None, gpu: None, assets: Vec::new(), ..options.clone() };
+    let failed = |error: drupe_runtime::Error| Diagnostic::new("calibrate", error);
+    let program = Program::from_bytes(&compile(&observed, &how)?, &LoadOptions::default()).map_err(failed)?;
     let mut session = Session::new(&program, Options::default()).map_err(failed)?;
     let empty = empty_states(&program)?;
     let mut ranges: Vec<Vec<f32>> = Vec::new();
@@ -50,10 +45,8 @@ fn calibrate(module: &Module, options: &CompileOptions) -> Result<Vec<Vec<f32>>,
         let mut inputs = vec![("tokens", tokens.view())];
         inputs.extend(empty.iter().map(|(name, tensor)| (name.as_str(), tensor.view())));
         let outputs = session.run_views(&inputs).map_err(failed)?;
-        for number in 0..find_linears(module).len() {
-            let name = range_output(number);
-            let found = outputs.iter().find(|output| output.name == name).ok_or_else(|| fail("a range is missing"))?;
-            let found = found.tensor.as_slice::<f32>().map_err(|error| Diagnostic::new("calibrate", error))?;
+        for (number, output) in outputs.iter().enumerate() {
+            let found = output.tensor.as_slice::<f32>().map_err(|error| Diagnostic::new("calibrate", error))?;
             match ranges.get_mut(number) {
                 None => ranges.push(found.to_vec()),
                 Some(known) => known.iter_mut().zip(found).for_each(|(most, new)| *most = most.max(*new)),

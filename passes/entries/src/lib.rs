@@ -100,7 +100,10 @@ pub fn split(module: &Module, options: &Options) -> Result<Vec<Entry>, Diagnosti
 }
 
 /// The symbol by which every state grows.
-fn new_rows(module: &Module) -> Result<Arc<str>, Diagnostic> {
+///
+/// # Errors
+/// When there is not one such symbol.
+pub fn new_rows(module: &Module) -> Result<Arc<str>, Diagnostic> {
     let mut found = BTreeSet::new();
     for (input, output) in &module.states {
         let rows = |value| module.graph.ty(value).shape[0].clone();

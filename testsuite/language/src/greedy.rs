@@ -4,7 +4,8 @@ use crate::{Engine, Reference, root};
 use drupe::CompileOptions;
 use drupe_ir::Diagnostic;
 use drupe_language::Options;
-use drupe_runtime::{LoadOptions, Program, Session, State, Tensor};
+use drupe_runtime::{LoadOptions, Program};
+use drupe_runtime_llm::{Cancel, Engine as Reader, Error, LanguageModel};
 
 /// How far two greedy texts are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +18,10 @@ pub struct Greedy {
 
 /// What transformers has continued a prompt with.
 struct Text {
-    prompt: Vec<i32>,
-    tokens: Vec<i32>,
+    prompt: Vec<u32>,
+    tokens: Vec<u32>,
     /// Tokens that are never chosen.
-    never: Vec<i32>,
+    never: Vec<u32>,
 }
 
 /// The model's text against transformers'; none where there is no reference, or for the interpreter, which would take
@@ -30,7 +31,8 @@ pub fn greedy(reference: &Reference, engine: Engine) -> Option<Result<Greedy, Di
     let path = root().join(".deps/references-language").join(&reference.name).join("greedy.json");
     let text = std::fs::read_to_string(path).ok()?;
     Some(read(&text).and_then(|text| {
-        let options = CompileOptions { backend, ..CompileOptions::default() };
+        // Chunks so short that the prompts here go through them.
+        let options = CompileOptions { backend, chunk: Some(8), ..CompileOptions::default() };
         let module = drupe_safetensors::import(&reference.folder, &Options { context: Some(512) })?;
         follow(&drupe::compile(&module, &options)?, &text)
     }))
@@ -39,8 +41,8 @@ pub fn greedy(reference: &Reference, engine: Engine) -> Option<Result<Greedy, Di
 fn read(text: &str) -> Result<Text, Diagnostic> {
     let fail = || Diagnostic::new("parse", "greedy.json has no tokens").help("`./x models language` writes it anew");
     let words: serde_json::Value = serde_json::from_str(text).map_err(|_| fail())?;
-    let list = |key: &str| -> Option<Vec<i32>> {
-        words[key].as_array()?.iter().map(|token| i32::try_from(token.as_i64()?).ok()).collect()
+    let list = |key: &str| -> Option<Vec<u32>> {
+        words[key].as_array()?.iter().map(|token| u32::try_from(token.as_u64()?).ok()).collect()
     };
     let [prompt, tokens, never] = ["prompt", "tokens", "never"].map(list);
     Ok(Text { prompt: prompt.ok_or_else(fail)?, tokens: tokens.ok_or_else(fail)?, never: never.ok_or_else(fail)? })
@@ -48,37 +50,21 @@ fn read(text: &str) -> Result<Text, Diagnostic> {
 
 /// Continues the prompt until a token differs.
 fn follow(artifact: &[u8], text: &Text) -> Result<Greedy, Diagnostic> {
-    let failed = |error: drupe_runtime::Error| Diagnostic::new("run", error);
-    let broken = |what: &str| Diagnostic::new("run", what.to_owned());
-    let program = Program::from_bytes(artifact, &LoadOptions::default()).map_err(failed)?;
-    let entry = |name: &str| program.for_entry(name).ok_or_else(|| broken("an entry is missing"));
+    let failed = |error: Error| Diagnostic::new("run", error);
+    let program = Program::from_bytes(artifact, &LoadOptions::default()).map_err(|error| failed(error.into()))?;
+    let model = LanguageModel::new(&program).map_err(failed)?;
     let options = drupe_runtime::Options { threads: 2, ..Default::default() };
-    let mut prefill = Session::new(&entry("prefill")?, options).map_err(failed)?;
-    let mut decode = Session::new(&entry("decode")?, options).map_err(failed)?;
-    let mut state = State::new(&[prefill.program(), decode.program()]).map_err(failed)?;
-    let run = |session: &mut Session, state: &mut State, tokens: &[i32], kept: usize| {
-        let given = Tensor::from_slice(&[tokens.len()], tokens).map_err(|error| Diagnostic::new("run", error))?;
-        let outputs = session.run_with_state(state, &[("tokens", given.view())]).map_err(failed)?;
-        let logits = outputs.first().map(|output| output.tensor.as_slice::<f32>().map(<[f32]>::to_vec));
-        state.set_rows(state.rows() + kept).map_err(failed)?;
-        logits.transpose().map_err(|error| Diagnostic::new("run", error))
-    };
-    let Some((last, first)) = text.prompt.split_last() else { return Err(broken("the prompt is empty")) };
-    let chunk = drupe_entries::CHUNK as usize;
-    for part in first.chunks(chunk) {
-        let mut padded = part.to_vec();
-        padded.resize(chunk, 0);
-        run(&mut prefill, &mut state, &padded, part.len())?;
-    }
-    let all = text.tokens.len() - text.prompt.len();
-    let mut token = *last;
-    for (same, expected) in text.tokens[text.prompt.len()..].iter().enumerate() {
-        let logits = run(&mut decode, &mut state, &[token], 1)?.ok_or_else(|| broken("there are no logits"))?;
-        let choices = logits.iter().enumerate().filter(|(token, _)| !text.never.contains(&(*token as i32)));
-        token = choices.max_by(|a, b| a.1.total_cmp(b.1)).map_or(-1, |(token, _)| token as i32);
-        if token != *expected {
-            return Ok(Greedy { same, all });
+    let mut engine = Reader::new(&model, options).map_err(failed)?;
+    let mut context = engine.context().map_err(failed)?;
+    let (prompt, continuation) = text.tokens.split_at(text.prompt.len().min(text.tokens.len()));
+    let mut logits = engine.read(&mut context, prompt, &Cancel::default()).map_err(failed)?;
+    for (same, expected) in continuation.iter().enumerate() {
+        let choices = logits.iter().enumerate().filter(|(token, _)| !text.never.contains(&(*token as u32)));
+        let token = choices.max_by(|a, b| a.1.total_cmp(b.1)).map(|(token, _)| token as u32);
+        if token != Some(*expected) {
+            return Ok(Greedy { same, all: continuation.len() });
         }
+        logits = engine.step(&mut context, *expected).map_err(failed)?;
     }
-    Ok(Greedy { same: all, all })
+    Ok(Greedy { same: continuation.len(), all: continuation.len() })
 }

@@ -99,6 +99,20 @@ pub fn split(module: &Module, options: &Options) -> Result<Vec<Entry>, Diagnosti
     Ok(entries)
 }
 
+/// The entry called `name` of `entries`.
+///
+/// # Errors
+/// When there is none of this name.
+pub fn entry(mut entries: Vec<Entry>, name: &str) -> Result<Entry, Diagnostic> {
+    match entries.iter().position(|entry| entry.name == name) {
+        Some(position) => Ok(entries.swap_remove(position)),
+        None => {
+            let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
+            Err(Diagnostic::new("arguments", format!("the model has no entry {name:?}, only {names:?}")))
+        }
+    }
+}
+
 /// The symbol by which every state grows.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //!
 //! | kind | shows | checks |
 //! |---|---|---|
+//! | `split` | the module of an entry | it evaluates to what the source module does, on as many tokens |
 //! | `pass` | the module after the passes in the header | it evaluates to what it did before |
 //! | `lower` | the program: buffers and steps | every level's kernels, interpreted, give what the module does |
 //! | `kernel` | the buffers that a kernel writes, interpreted | every backend's code writes the same |
@@ -38,6 +39,7 @@ mod kernel;
 mod lower;
 mod pass;
 mod run;
+mod split;
 
 pub use interpret::interpret;
 pub use run::{outputs, ways};
@@ -50,6 +52,7 @@ use indexmap::IndexMap;
 
 /// The kinds of filetests that need the compiler.
 pub const KINDS: &[Kind] = &[
+    ("split", split::split),
     ("pass", pass::pass),
     ("lower", lower::lower),
     ("kernel", kernel::kernel),

@@ -9,6 +9,11 @@ fn pass() {
 }
 
 #[test]
+fn split() {
+    check_kind("split", KINDS);
+}
+
+#[test]
 fn lower() {
     check_kind("lower", KINDS);
 }

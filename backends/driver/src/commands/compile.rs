@@ -115,15 +115,11 @@ impl Compile {
 
     /// The entries to compile: all for an artifact, else the one to look at.
     fn shown(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, Diagnostic> {
-        let position = match &self.entry {
-            None if self.emit == Emit::Blob => return Ok(entries),
-            None => 0,
-            Some(wanted) => entries.iter().position(|entry| entry.name == wanted.as_str()).ok_or_else(|| {
-                let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
-                Diagnostic::new("arguments", format!("the model has no entry {wanted:?}, only {names:?}"))
-            })?,
-        };
-        Ok(vec![entries.swap_remove(position)])
+        match &self.entry {
+            Some(wanted) => Ok(vec![drupe_entries::entry(entries, wanted)?]),
+            None if self.emit == Emit::Blob => Ok(entries),
+            None => Ok(entries.drain(..).take(1).collect()),
+        }
     }
 
     /// One file for each language a shader has, in the folder that is the output.

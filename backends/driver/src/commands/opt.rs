@@ -2,7 +2,8 @@
 
 use crate::commands::model::{CompileArgs, import};
 use crate::console;
-use drupe_ir::Diagnostic;
+use drupe::stages;
+use drupe_ir::{Diagnostic, Module};
 use drupe_rewrite::{Options, PIPELINE, PassFn, run_passes};
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 Examples:
   drupe opt model.onnx --pass fold-constants,choose-layouts
   drupe opt model.onnx --print-after-all --verify-each --report
+  drupe opt models/smollm2_135m --quant w8a8 --entry prefill --print-after-all
 
 Passes: {}. Without --pass all of them run, in the order of the pipeline.", pass_names().join(", ")))]
 pub(crate) struct Opt {
@@ -19,6 +21,9 @@ pub(crate) struct Opt {
     model: PathBuf,
     #[command(flatten)]
     compile: CompileArgs,
+    /// Split a language model, and go on with this entry: decode, prefill or, with --score, score
+    #[arg(long, value_name = "NAME")]
+    entry: Option<String>,
     /// The passes to run, in order
     #[arg(long = "pass", value_delimiter = ',', value_name = "NAMES")]
     passes: Vec<String>,
@@ -36,16 +41,26 @@ pub(crate) struct Opt {
 impl Opt {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
         let passes = self.passes()?;
-        let compile = self.compile.options(false)?;
-        let module = import(&self.model, &compile)?;
+        let mut compile = self.compile.options(false)?;
+        self.compile.complete(&mut compile, &self.model)?;
+        let mut module = import(&self.model, &compile)?;
         let options = Options { verify_each: self.verify_each, ..Options::default() };
         let mut text = String::new();
-        console::progress("rewriting");
-        let (module, report) = run_passes(&passes, &module, &compile.target, &options, &mut |name, module| {
+        let mut show = |name: &str, module: &Module| {
             if self.print_after_all {
                 text += &format!("// after {name}\n{module}\n");
             }
-        })?;
+        };
+        if compile.quantize.is_some() || compile.cache.is_some() {
+            module = stages::quantize(&module, &compile)?;
+            show("quantise", &module);
+        }
+        if let Some(entry) = &self.entry {
+            module = drupe_entries::entry(stages::split(&module, &compile)?, entry)?.module;
+            show("split", &module);
+        }
+        console::progress("rewriting");
+        let (module, report) = run_passes(&passes, &module, &compile.target, &options, &mut show)?;
         if !self.print_after_all {
             text = module.to_string();
         }

@@ -245,6 +245,17 @@ DrupeLanguage *drupe_language_open(const char *path,
 #endif
 
 #if defined(DRUPE_LLM)
+// Keeps the process within `budget` bytes of memory, as far as it is this model's: weights that do not fit are read
+// anew for every chunk and every token, ahead of the steps that need them. To be called once, before anything is
+// generated. What the process holds besides is known on Linux and Android only; elsewhere leave room for it.
+//
+// # Safety
+// `language` is null or a live handle.
+DrupeStatus drupe_language_keep_within(const DrupeLanguage *language,
+                                       uint64_t budget);
+#endif
+
+#if defined(DRUPE_LLM)
 // Frees a language model. Null is ignored.
 //
 // # Safety

@@ -107,6 +107,22 @@ pub unsafe extern "C" fn drupe_language_open(path: *const c_char, threads: usize
     opened.map_or(std::ptr::null_mut(), |language| Box::into_raw(Box::new(language)))
 }
 
+/// Keeps the process within `budget` bytes of memory, as far as it is this model's: weights that do not fit are read
+/// anew for every chunk and every token, ahead of the steps that need them. To be called once, before anything is
+/// generated. What the process holds besides is known on Linux and Android only; elsewhere leave room for it.
+///
+/// # Safety
+/// `language` is null or a live handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn drupe_language_keep_within(language: *const DrupeLanguage, budget: u64) -> DrupeStatus {
+    status(|| {
+        // Safety: by this function's contract.
+        let language = unsafe { language_ref(language)? };
+        let threads = language.state.lock().unwrap_or_else(PoisonError::into_inner).0.threads();
+        Ok(language.model.keep_within(budget, threads)?)
+    })
+}
+
 /// Frees a language model. Null is ignored.
 ///
 /// # Safety

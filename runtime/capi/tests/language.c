@@ -35,6 +35,10 @@ int main(int argc, char **argv) {
   printf("error %s\n", drupe_last_error());
   DrupeLanguage *model = drupe_language_open(argv[1], 1);
   if (model == NULL) return fail("open");
+  // Not even the program itself fits.
+  if (drupe_language_keep_within(model, 1000) == DRUPE_STATUS_OK) return 1;
+  if (strstr(drupe_last_error(), "the budget is 1000") == NULL) return fail("budget");
+  if (drupe_language_keep_within(model, 1000000000) != DRUPE_STATUS_OK) return fail("keep within");
 
   uint32_t tokens[8];
   size_t count = 0;

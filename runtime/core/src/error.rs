@@ -99,6 +99,17 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+    /// A step alone needs more weights than may be in memory.
+    #[error("a step needs {need} bytes of weights at once, the limit is {limit}; raise it, or compile with fewer bits")]
+    WeightsLimit {
+        /// Bytes of the weights of one step.
+        need: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Weights can only be left on disk where the artifact is a file that was mapped, on a Unix system.
+    #[error("only an artifact opened from a file, on a Unix system, can leave weights on disk; open it by its path")]
+    NotMapped,
     /// An input that the model does not have.
     #[error("the model has no input {name:?}; its inputs are {expected:?}")]
     UnknownInput {

@@ -16,6 +16,7 @@ use crate::memory::{Memory, MemoryUse};
 use crate::observe::{StepReport, StepValue};
 use crate::pool::Pool;
 use crate::program::Program;
+use crate::stream::Turn;
 use crate::tensor::TensorView;
 
 /// Receives a report after each step.
@@ -27,6 +28,8 @@ pub(crate) struct Hands<'a> {
     pub(crate) pool: &'a mut Pool,
     /// There when the plan is a device's.
     pub(crate) device: Option<&'a mut (dyn Device + 'static)>,
+    /// There when not all weights are in memory.
+    pub(crate) weights: Option<Turn<'a>>,
 }
 
 /// Scratch of different threads never shares a cache line, nor a line with its neighbour.
@@ -212,6 +215,9 @@ impl Binding {
         let mut downloaded = 0;
         for (index, step) in plan.steps.iter().enumerate() {
             let started = observer.as_ref().map(|_| Instant::now());
+            if let Some(weights) = &hands.weights {
+                weights.before(index);
+            }
             match &step.op {
                 ArchivedStepOp::Kernel(_) => self.run_kernel(index, hands.pool),
                 ArchivedStepOp::Builtin { .. } => self.run_builtin(program, index, step, hands)?,
@@ -222,6 +228,9 @@ impl Binding {
                     let most = if observer.is_some() { 1 } else { usize::MAX };
                     downloaded = self.download(program, index, most, hands)?;
                 }
+            }
+            if let Some(weights) = &hands.weights {
+                weights.after(index);
             }
             let is_shader = matches!(step.op, ArchivedStepOp::Shader(_));
             let mut on_device = None;

@@ -39,6 +39,10 @@
 //! one for a single token, over the same weights. What such a model keeps from run to run, its cache of keys and
 //! values, is a [`State`]: [`Session::run_with_state`] writes the new rows behind the others and copies nothing.
 //!
+//! ## Models larger than memory
+//! Weights are mapped: the system brings pages in as they are read, and takes them back when memory is short.
+//! [`Program::limit_weights`] bounds them: some stay, the others pass through a window, read ahead by a second thread.
+//!
 //! ## Runs beside other work
 //! A run blocks. [`AsyncSession`] is a session on a thread of its own: `submit` returns a [`Run`] at once,
 //! which is a future for any executor, and has `wait` for code without one.
@@ -81,6 +85,7 @@ mod pool;
 mod program;
 mod session;
 mod state;
+mod stream;
 mod tensor;
 
 pub use async_session::{AsyncSession, Run};

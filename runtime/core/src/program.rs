@@ -5,15 +5,17 @@ use std::io;
 use std::ops::{Deref, Range};
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use drupe_format::plan::{ArchivedPlan, ArchivedRange, ArchivedStepOp};
-use drupe_format::{AlignedBytes, Artifact, FormatError, TENSOR_ALIGNMENT, Verify, describe_shape};
+use drupe_format::{AlignedBytes, Artifact, FormatError, Layout, TENSOR_ALIGNMENT, Verify, describe_shape};
 use memmap2::Mmap;
 
 use crate::builtins;
 use crate::code::{CodeImage, Kernel, select_image};
 use crate::error::Error;
+use crate::session::thread_count;
+use crate::stream::{Schedule, WeightStream};
 
 /// How to load an artifact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +45,8 @@ struct Shared {
     assets: Vec<(String, Range<usize>)>,
     fingerprint: u64,
     code: Option<(usize, CodeImage)>,
+    /// Before `storage`, which it reads.
+    stream: OnceLock<Option<WeightStream>>,
     storage: Storage,
 }
 
@@ -53,7 +57,7 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 enum Storage {
-    Mapped(Mmap),
+    Mapped(Arc<Mmap>),
     Owned(AlignedBytes),
     Static(&'static [u8]),
 }
@@ -85,7 +89,7 @@ impl Program {
         let file = File::open(path).map_err(fault)?;
         // Safety: the crate's documentation makes changing an opened file the caller's fault.
         let pages = unsafe { Mmap::map(&file) }.map_err(fault)?;
-        Program::load(Storage::Mapped(pages), Some(&file), options)
+        Program::load(Storage::Mapped(Arc::new(pages)), Some(&file), options)
     }
 
     /// Verifies an artifact in memory; copies it once to aligned memory.
@@ -128,7 +132,8 @@ impl Program {
         let assets = assets.collect();
         let (fingerprint, entries) = (artifact.fingerprint(), artifact.plans().len());
         let plans = plans.into_iter().map(NonNull::from).collect();
-        let shared = Shared { plans, entries, constants, shaders, assets, fingerprint, code, storage };
+        let shared =
+            Shared { plans, entries, constants, shaders, assets, fingerprint, code, stream: OnceLock::new(), storage };
         Ok(Program { shared: Arc::new(shared), plan: 0 })
     }
 
@@ -203,6 +208,50 @@ impl Program {
     /// The weights.
     pub fn constants(&self) -> &[u8] {
         &self.shared.storage[self.shared.constants.clone()]
+    }
+
+    /// From now on at most `bytes` of the weights are in memory at a time, for all sessions of this file on the CPU
+    /// together, which take turns then: as many as fit stay, those that this plan reads first; the others are read anew
+    /// in each run, on a thread of their own ahead of the steps that need them. Results are the same. The first call
+    /// counts.
+    ///
+    /// # Errors
+    /// When a single step needs more, and when the program is not a mapped file, or weights are given back by no means
+    /// that this system has.
+    pub fn limit_weights(&self, bytes: u64) -> Result<(), Error> {
+        let Storage::Mapped(pages) = &self.shared.storage else { return Err(Error::NotMapped) };
+        if !cfg!(unix) {
+            return Err(Error::NotMapped);
+        }
+        let own = std::iter::once(self.for_cpu().plan);
+        let order = own.chain(0..self.shared.entries);
+        // Safety: as in `plan`.
+        let plans: Vec<&ArchivedPlan> = order.map(|plan| unsafe { self.shared.plans[plan].as_ref() }).collect();
+        let stream = WeightStream::new(pages, self.shared.constants.start, &plans, bytes)?;
+        self.shared.stream.get_or_init(|| stream);
+        Ok(())
+    }
+
+    /// What reads the weights of which only some are in memory, if that was asked for.
+    pub(crate) fn stream(&self) -> Option<&WeightStream> {
+        self.shared.stream.get()?.as_ref()
+    }
+
+    /// What [`Program::stream`] reads for this plan.
+    pub(crate) fn schedule(&self, stream: &WeightStream) -> Result<Schedule, Error> {
+        stream.schedule(self.plan(), self.shared.constants.start)
+    }
+
+    /// Bytes of arena and scratch that a session of so many threads (0: as many as there are cores) has for the largest
+    /// inputs.
+    ///
+    /// # Errors
+    /// When the plan does not work out for them.
+    pub fn working_memory(&self, threads: usize) -> Result<u64, Error> {
+        let plan = self.plan();
+        let most: Vec<i64> = plan.symbols.iter().map(|symbol| symbol.max.to_native() as i64).collect();
+        let layout = Layout::new(plan, &most)?;
+        Ok(layout.arena_bytes() + layout.scratch_bytes() * thread_count(threads) as u64)
     }
 
     /// The level of the code in use; none when the plan has no kernels.

@@ -14,6 +14,7 @@ use crate::observe::StepReport;
 use crate::pool::Pool;
 use crate::program::Program;
 use crate::state::State;
+use crate::stream::Schedule;
 use crate::tensor::{Tensor, TensorView};
 
 /// The most threads of a session.
@@ -38,6 +39,8 @@ pub struct Session {
     forms: Vec<Option<Linear>>,
     device: Option<Box<dyn Device>>,
     binding: Option<Binding>,
+    /// There once the weights are limited.
+    schedule: Option<Schedule>,
 }
 
 /// An output in the session's memory.
@@ -74,8 +77,7 @@ impl Session {
     }
 
     fn with(program: &Program, options: Options, device: Option<Box<dyn Device>>) -> Result<Session, Error> {
-        let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let threads = if options.threads == 0 { cores().min(MOST_THREADS) } else { options.threads };
+        let threads = thread_count(options.threads);
         if threads > MOST_THREADS {
             return Err(Error::TooManyThreads { threads, most: MOST_THREADS });
         }
@@ -88,6 +90,7 @@ impl Session {
             forms: linear_forms(program.plan()),
             device,
             binding: None,
+            schedule: None,
         })
     }
 
@@ -306,8 +309,20 @@ impl Session {
         if binding.is_parallel() {
             self.pool.begin_run();
         }
-        let mut hands = Hands { builtins: &self.builtins, pool: &mut self.pool, device: self.device.as_deref_mut() };
+        let weights = match self.program.stream() {
+            None => None,
+            Some(stream) => {
+                let schedule = match self.schedule.take() {
+                    Some(known) => known,
+                    None => self.program.schedule(stream)?,
+                };
+                Some(stream.begin(self.schedule.insert(schedule)))
+            }
+        };
+        let device = self.device.as_deref_mut();
+        let mut hands = Hands { builtins: &self.builtins, pool: &mut self.pool, device, weights };
         let done = binding.run(&self.program, &mut hands, &ordered, direct, observer);
+        drop(hands);
         self.pool.end_run();
         // What a failed run has left on the device is not to be built upon.
         if matches!(done, Err(Error::Device { .. } | Error::DeviceBind { .. })) {
@@ -344,6 +359,12 @@ impl Session {
             Base::Output(_) | Base::Arena | Base::Constants | Base::Input(_) => None,
         }
     }
+}
+
+/// As many threads as `asked` says; 0 for as many as there are cores.
+pub(crate) fn thread_count(asked: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    if asked == 0 { cores().min(MOST_THREADS) } else { asked }
 }
 
 fn input_shape<'a>(&(name, view): &(&'a str, TensorView<'a>)) -> InputShape<'a> {

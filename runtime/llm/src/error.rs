@@ -41,6 +41,19 @@ pub enum Error {
     /// There is nothing to continue.
     #[error("the prompt has no tokens; give it some text")]
     EmptyPrompt,
+    /// What must be in memory is more than the budget.
+    #[error(
+        "{need} bytes must be in memory at a time, {other} of them beside the weights; the budget is {budget}: raise it, \
+         or compile with fewer bits, a shorter context or a smaller cache"
+    )]
+    MemoryBudget {
+        /// The bytes allowed.
+        budget: u64,
+        /// The bytes needed.
+        need: u64,
+        /// Those that are no weights.
+        other: u64,
+    },
     /// A token that the model does not know.
     #[error("token {token} is none of the model's {vocabulary}; use the tokenizer that belongs to the model")]
     UnknownToken {

@@ -46,6 +46,7 @@ mod error;
 mod generate;
 #[cfg_attr(not(feature = "grammar"), path = "no_grammar.rs")]
 mod grammar;
+mod memory;
 mod model;
 mod perplexity;
 mod random;

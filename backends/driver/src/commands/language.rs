@@ -20,6 +20,32 @@ pub(crate) struct LanguageArgs {
     /// Threads, with the calling one; 0: as many as there are cores
     #[arg(long, default_value_t = 0, value_parser = RangedU64ValueParser::<usize>::new().range(..=1024))]
     pub threads: usize,
+    /// Stay within so much memory: weights that do not fit are read from the artifact again and again (600M, 2G)
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    memory_budget: Option<u64>,
+}
+
+/// Bytes, or thousands, millions or milliards of them.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.find(|character: char| !character.is_ascii_digit()) {
+        Some(end) => text.split_at(end),
+        None => (text, ""),
+    };
+    let unit = match unit {
+        "" => 1,
+        "k" | "K" | "kB" => 1_000,
+        "M" | "MB" => 1_000_000,
+        "G" | "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(format!("no unit is called {unit:?}; there are k, M, G, KiB, MiB and GiB")),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "a number of bytes, as 600M".into())
 }
 
 impl LanguageArgs {
@@ -48,6 +74,9 @@ impl LanguageArgs {
 
     /// An engine for the model.
     pub(crate) fn engine(&self, model: &LanguageModel) -> Result<Engine, Diagnostic> {
+        if let Some(budget) = self.memory_budget {
+            model.keep_within(budget, self.threads).map_err(language_error)?;
+        }
         let options = Options { threads: self.threads, ..Options::default() };
         let engine = Engine::new(model, options).map_err(language_error);
         console::clear_progress();

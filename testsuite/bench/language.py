@@ -1,26 +1,37 @@
-"""Language models beside llama.cpp: prefill and decode, interleaved in one run.
+"""Language models beside llama.cpp, ONNX Runtime GenAI and MNN: interleaved in one run.
 
     testsuite/bench/language.py [--model NAME] [--rounds N] [--threads N] [--schemes A,B] [--prompts 512,1024]
+                                [--peers llama.cpp,GenAI,MNN] [--startup]
 
 Every round runs each side once, one after the other, so that a slow minute of the machine meets all of them. The table
-has the medians, and drupe's rate over the rate of the llama.cpp format with as many bits. llama.cpp's files are made of
-the model's GGUF file by its own llama-quantize. `./x bench language` sets all of it up.
+has the medians of prefill and decode, and below it drupe's rates over those of the peers' formats with as many bits.
+Peers' files are made of the same model by their own tools. With --startup: the time from the start of the process to the
+first token, the file not in the system's cache, and the peak of resident memory. `./x bench language` sets all of it up.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
+import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LLAMA = ROOT / ".deps" / "llama" / "build" / "bin"
-# drupe's scheme, and the format of llama.cpp with as many bits a weight.
-PAIRS = {"w8a8-outliers": "Q8_0", "w8a8-g32": "Q8_0", "w8a8": "Q8_0", "w4a8": "Q4_0"}
+TORCH = ROOT / ".deps" / "venv-torch" / "bin" / "python"
+# drupe's scheme, and the peers' formats with about as many bits a weight.
+PAIRS = {
+    "w8a8-outliers": ["llama.cpp Q8_0"],
+    "w8a8-g32": ["llama.cpp Q8_0"],
+    "w8a8": ["llama.cpp Q8_0"],
+    "w4a8": ["llama.cpp Q4_0", "GenAI int4", "MNN int4"],
+}
 
 
-def run(command):
-    return subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
+def run(command, **how):
+    return subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True, **how).stdout
 
 
 def llama_file(model, form):
@@ -30,10 +41,36 @@ def llama_file(model, form):
     return path
 
 
+def genai_folder(model, folder):
+    made = folder / f"{model}.genai-int4"
+    if not (made / "genai_config.json").exists():
+        options = ["int4_block_size=32", "int4_accuracy_level=4"]
+        run([TORCH, "-m", "onnxruntime_genai.models.builder", "-i", ROOT / "models" / model, "-o", made, "-p", "int4",
+             "-e", "cpu", "-c", folder / "cache", "--extra_options", *options])
+    return made
+
+
+def mnn_folder(model, folder):
+    made = folder / f"{model}.mnn-int4"
+    if not (made / "config.json").exists():
+        # The package finds its own parts only from within its folder.
+        place = run([TORCH, "-c", "import importlib.util as u; print(u.find_spec('llmexport').origin)"]).strip()
+        run([TORCH, "llmexport.py", "--path", ROOT / "models" / model, "--export", "mnn", "--quant_bit", 4,
+             "--quant_block", 32, "--dst_path", made], cwd=pathlib.Path(place).parent)
+    return made
+
+
 def llama_rates(path, prompt, generate, threads):
     """Tokens a second: of a prompt, and of generation behind nothing."""
     text = run([LLAMA / "llama-bench", "-m", path, "-p", prompt, "-n", generate, "-t", threads, "-r", 1, "-o", "json"])
     rates = {("prefill" if row["n_prompt"] else "decode"): row["avg_ts"] for row in json.loads(text)}
+    return rates["prefill"], rates["decode"]
+
+
+def python_rates(script, path, prompt, generate, threads):
+    """Tokens a second: of a prompt, and of generation behind it."""
+    text = run([TORCH, ROOT / "testsuite" / "bench" / script, path, prompt, generate, threads])
+    rates = json.loads(text.strip().splitlines()[-1])
     return rates["prefill"], rates["decode"]
 
 
@@ -55,6 +92,58 @@ def compile_model(drupe, model, scheme, calibration, folder):
     return artifact
 
 
+def peer(name, model, folder):
+    """How to measure a side that is not drupe's, and its file; None where it is not there."""
+    kind, form = name.split(" ")
+    try:
+        if kind == "llama.cpp":
+            path = llama_file(model, form)
+            return lambda *how: llama_rates(path, *how), path
+        make, script = {"GenAI": (genai_folder, "genai.py"), "MNN": (mnn_folder, "mnn.py")}[kind]
+        path = make(model, folder)
+        return lambda *how: python_rates(script, path, *how), path
+    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        print(f"without {name}: {error}", file=sys.stderr)
+        return None
+
+
+def started(command, cold):
+    """Seconds that a process takes, and its peak of resident memory in bytes; `cold` is not in the system's cache."""
+    with open(cold, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    start = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise subprocess.CalledProcessError(status, command)
+    return time.perf_counter() - start, usage.ru_maxrss * 1024
+
+
+def startup(drupe, files, text, args):
+    """Prints the time to the first token, and peaks of memory."""
+    def of_drupe(path, tokens, made):
+        # What a word is to the tokenizer is not exactly known: a prompt of about as many tokens.
+        prompt = " ".join(text.split()[: tokens * 2 // 3])
+        return [drupe, "generate", path, "--raw", "--prompt", prompt, "--max-tokens", made, "--threads", args.threads]
+
+    def of_llama(path, tokens, made):
+        return [LLAMA / "llama-bench", "-m", path, "-p", 0, "-n", 0, "-pg", f"{tokens},{made}", "-r", 1, "--no-warmup",
+                "-t", args.threads]
+
+    rows = {}
+    for _ in range(args.rounds):
+        for name, path in files.items():
+            command = of_drupe if name.startswith("drupe") else of_llama
+            first, _ = started(command(path, 64, 1), path)
+            _, peak = started(command(path, 512, args.generate), path)
+            rows.setdefault(name, []).append((first, peak))
+    print(f"\n{args.model}, {args.threads} threads: from a cold file to the first token behind 64, and the peak of memory\n"
+          f"with a prompt of 512 and {args.generate} generated\n{'':24}{'file MB':>10}{'first ms':>10}{'peak MB':>10}")
+    for name, found in rows.items():
+        first, peak = (statistics.median(column) for column in zip(*found))
+        print(f"{name:24}{files[name].stat().st_size / 1e6:10.1f}{first * 1e3:10.0f}{peak / 1e6:10.0f}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2_135m")
@@ -63,6 +152,8 @@ def main():
     parser.add_argument("--schemes", default="w8a8-outliers,w8a8-g32,w4a8")
     parser.add_argument("--prompts", default="512,1024")
     parser.add_argument("--generate", type=int, default=64)
+    parser.add_argument("--peers", default="llama.cpp,GenAI,MNN")
+    parser.add_argument("--startup", action="store_true")
     args = parser.parse_args()
     drupe = ROOT / "target" / "release" / "drupe"
     folder = ROOT / "target" / "bench-language"
@@ -70,30 +161,34 @@ def main():
     calibration = folder / "calibration.txt"
     from pydoc_data import topics
 
-    calibration.write_text("\n".join(topics.topics[name] for name in sorted(topics.topics))[:60000])
-    schemes = args.schemes.split(",")
-    sides = {}
-    for scheme in schemes:
-        artifact = compile_model(drupe, args.model, scheme, calibration, folder)
-        sides[f"drupe {scheme}"] = lambda prompt, artifact=artifact: drupe_rates(
-            drupe, artifact, prompt, args.generate, args.threads)
-        form = PAIRS[scheme]
-        path = llama_file(args.model, form)
-        sides[f"llama.cpp {form}"] = lambda prompt, path=path: llama_rates(path, prompt, args.generate, args.threads)
+    text = "\n".join(topics.topics[name] for name in sorted(topics.topics))[:60000]
+    calibration.write_text(text)
+    sides, files, kinds = {}, {}, args.peers.split(",")
+    for scheme in args.schemes.split(","):
+        artifact = files[f"drupe {scheme}"] = compile_model(drupe, args.model, scheme, calibration, folder)
+        sides[f"drupe {scheme}"] = lambda *how, artifact=artifact: drupe_rates(drupe, artifact, *how)
+        for name in PAIRS.get(scheme, []):
+            if name not in sides and name.split(" ")[0] in kinds and (found := peer(name, args.model, folder)):
+                sides[name], files[name] = found
+    if args.startup:
+        startup(drupe, {name: path for name, path in files.items() if path.is_file()}, text, args)
+        return
     for prompt in map(int, args.prompts.split(",")):
         rates = {name: [] for name in sides}
         for _ in range(args.rounds):
             for name, measure in sides.items():
-                rates[name].append(measure(prompt))
+                rates[name].append(measure(prompt, args.generate, args.threads))
         medians = {name: [statistics.median(column) for column in zip(*rows)] for name, rows in rates.items()}
         print(f"\n{args.model}, {args.threads} threads, prompt of {prompt}, {args.generate} generated, tokens a second")
-        print(f"{'':24}{'prefill':>10}{'decode':>10}{'over llama.cpp':>24}")
+        print(f"{'':24}{'prefill':>10}{'decode':>10}")
         for name, (prefill, decode) in medians.items():
-            ratio = ""
-            if name.startswith("drupe "):
-                peer = medians[f"llama.cpp {PAIRS[name.removeprefix('drupe ')]}"]
-                ratio = f"{prefill / peer[0]:.2f} / {decode / peer[1]:.2f}"
-            print(f"{name:24}{prefill:10.0f}{decode:10.1f}{ratio:>24}")
+            print(f"{name:24}{prefill:10.0f}{decode:10.1f}")
+        for scheme in args.schemes.split(","):
+            own = medians[f"drupe {scheme}"]
+            for name in PAIRS.get(scheme, []):
+                if name in medians:
+                    ratios = [f"{mine / other:.2f}" for mine, other in zip(own, medians[name])]
+                    print(f"{scheme} over {name}: prefill {ratios[0]}, decode {ratios[1]}")
 
 
 if __name__ == "__main__":

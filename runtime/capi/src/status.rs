@@ -47,10 +47,13 @@ impl From<Error> for Fault {
             | Error::NoCode { .. }
             | Error::NoSuchLevel { .. }
             | Error::MissingFeature { .. }
+            | Error::NotMapped
             | Error::MapCode { .. } => DrupeStatus::Load,
-            Error::OutOfMemory(_) | Error::MemoryLimit { .. } | Error::TooManyThreads { .. } | Error::Thread { .. } => {
-                DrupeStatus::Memory
-            }
+            Error::OutOfMemory(_)
+            | Error::MemoryLimit { .. }
+            | Error::WeightsLimit { .. }
+            | Error::TooManyThreads { .. }
+            | Error::Thread { .. } => DrupeStatus::Memory,
             Error::UnknownInput { .. }
             | Error::UnknownOutput { .. }
             | Error::Repeated { .. }
@@ -83,6 +86,7 @@ impl From<drupe_runtime_llm::Error> for Fault {
         let status = match error {
             Language::Runtime(error) => return error.into(),
             Language::Form(_) | Language::NoAsset { .. } | Language::Asset { .. } => DrupeStatus::Load,
+            Language::MemoryBudget { .. } => DrupeStatus::Memory,
             Language::Tokenizer { .. }
             | Language::NoTemplate
             | Language::Template { .. }

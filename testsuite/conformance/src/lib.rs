@@ -30,7 +30,7 @@ pub use case::{Case, Failure, Stage, cases};
 pub use compiled::{compiled, run_session};
 pub use list::{Changes, compare_with_list, read_list, write_list};
 #[cfg(feature = "gpu")]
-pub use on_gpu::on_gpu;
+pub use on_gpu::{gpu_session, on_gpu};
 
 use drupe_ir::{Diagnostic, Module, TensorData};
 use indexmap::IndexMap;

@@ -3,7 +3,7 @@
 use crate::run_session;
 use drupe::{Backend, CompileOptions, Placement};
 use drupe_ir::{Diagnostic, Module, TensorData};
-use drupe_runtime::{LoadOptions, Options, Program};
+use drupe_runtime::{LoadOptions, Options, Program, Session};
 use drupe_runtime_gpu::{Choice, Gpu, GpuOptions};
 use indexmap::IndexMap;
 use std::sync::OnceLock;
@@ -26,8 +26,14 @@ pub fn on_gpu(
     let (backend, gpu_plan) = (Backend::Cranelift, Some(Placement::Gpu));
     let artifact = drupe::compile(module, &CompileOptions { backend, gpu: gpu_plan, ..Default::default() })?;
     let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(failed)?;
-    match gpu()?.open_session(&program, Options { threads: 1, ..Default::default() }).map_err(failed)? {
-        (mut session, Choice::Gpu { .. }) => run_session(&mut session, inputs),
+    run_session(&mut gpu_session(&program, 1)?, inputs)
+}
+
+/// A session of `program` on the GPU. What falls back to the CPU is an error.
+pub fn gpu_session(program: &Program, threads: usize) -> Result<Session, Diagnostic> {
+    let options = Options { threads, ..Options::default() };
+    match gpu()?.open_session(program, options).map_err(|error| Diagnostic::new("run", error))? {
+        (session, Choice::Gpu { .. }) => Ok(session),
         (_, Choice::Cpu { why }) => {
             let why: Vec<String> = why.iter().map(ToString::to_string).collect();
             Err(Diagnostic::new("gpu", why.join("; ")))

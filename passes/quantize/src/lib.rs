@@ -20,9 +20,9 @@
 //! # Linear layers
 //!
 //! [`quantize_linears`] makes products with constant matrices products of integers. A [`Scheme`] says how, by a name on the
-//! command line; [`choose`] makes of it a [`Choice`] for each input of linear layers. What schemes need to know of values,
-//! the ranges of channels, comes from running [`with_ranges`] of the module on a text: the caller's business, since this
-//! crate runs nothing.
+//! command line; [`choose`] makes of it a [`Choice`] for each input of linear layers, with its measured error. What
+//! schemes need to know of values, the ranges of channels and some rows, comes from running [`with_observations`] of the
+//! module on a text: the caller's business, since this crate runs no modules.
 //!
 //! # States
 //!
@@ -34,18 +34,21 @@ mod calibrate;
 mod choose;
 mod halve_floats;
 mod linears;
+mod measure;
 mod narrow_states;
 mod outliers;
 mod quantize_linears;
 mod scheme;
+mod transform;
 mod weights;
 
-pub use calibrate::{range_output, with_ranges};
-pub use choose::{Choice, choose};
+pub use calibrate::{Observed, range_output, rows_output, with_observations};
+pub use choose::{Choice, choose, choose_among};
 pub use halve_floats::halve_floats;
 pub use linears::{Group, Linear, find_linears};
 pub use narrow_states::narrow_states;
 pub use outliers::hot_channels;
 pub use quantize_linears::quantize_linears;
 pub use scheme::{Activations, Scheme, WeightScheme};
+pub use transform::Transform;
 pub use weights::{QuantizedWeights, quantize_weights};

@@ -1,6 +1,6 @@
 //! Linear layers: products of a computed matrix with a constant one.
 
-use drupe_ir::{DType, Module, Op, ValueId};
+use drupe_ir::{DType, Diagnostic, Module, Op, TensorData, ValueId};
 use std::collections::BTreeMap;
 
 /// `x`, [.., K], times a constant matrix.
@@ -27,6 +27,18 @@ pub struct Group {
     pub x: ValueId,
     /// The layers; at least one.
     pub linears: Vec<Linear>,
+}
+
+impl Group {
+    /// Elements of a row of the input.
+    pub fn depth(&self) -> usize {
+        self.linears.first().map_or(0, |linear| linear.depth)
+    }
+
+    /// Elements of a row of all layers' results.
+    pub fn columns(&self) -> usize {
+        self.linears.iter().map(|linear| linear.columns).sum()
+    }
 }
 
 /// The linear layers of `module`, those of one input together; groups are in the order of their first layers.
@@ -56,4 +68,18 @@ fn linear(module: &Module, result: ValueId) -> Option<Linear> {
     let (columns, depth) = if transposed { (*first, *second) } else { (*second, *first) };
     let float = data.dtype == DType::F32 && graph.ty(*x).dtype == DType::F32;
     (float && graph.ty(*x).rank() >= 2).then_some(Linear { result, x: *x, weight, transposed, depth, columns })
+}
+
+/// The constant `weight` as f32 [N, K].
+pub(crate) fn rows_of(module: &Module, weight: ValueId, transposed: bool) -> Result<TensorData, Diagnostic> {
+    let fault = || Diagnostic::new("quantise", "weights are a constant matrix of f32");
+    let data = module.constant_of(weight).ok_or_else(fault)?;
+    let (true, [first, second], Some(numbers)) = (!transposed, data.shape.as_slice(), data.to_f32()) else {
+        return Ok(data.clone());
+    };
+    let turned: Vec<f32> = (0..*second)
+        .flat_map(|column| (0..*first).map(move |row| (row, column)))
+        .map(|(row, column)| numbers[row * second + column])
+        .collect();
+    TensorData::from_f32(vec![*second, *first], &turned).map_err(|error| Diagnostic::new("quantise", error))
 }

@@ -10,6 +10,18 @@ const MOST: usize = 32;
 /// Channels must be so many times larger than what is left without them to be worth their float product.
 const WORTH: f32 = 2.0;
 
+/// Splitting must lower the measured error by this part of it to be worth the float product.
+const LOWERS: f64 = 0.1;
+
+/// Whether splitting pays, given the measured errors with it and without.
+pub(crate) fn pays(split: Option<f64>, whole: Option<f64>) -> bool {
+    match (split, whole) {
+        (Some(split), Some(whole)) => split < (1.0 - LOWERS) * whole,
+        // Not measured: the ranges decide.
+        _ => true,
+    }
+}
+
 /// The channels, in order, to be computed in float, given every channel's largest magnitude; none where the largest
 /// channels are not far from the others.
 pub fn hot_channels(ranges: &[f32]) -> Vec<usize> {

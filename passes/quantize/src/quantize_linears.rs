@@ -1,8 +1,9 @@
 //! Linear layers in integers, and their large channels in float.
 
 use crate::choose::Choice;
-use crate::linears::{Group, find_linears};
+use crate::linears::{Group, Linear, find_linears, rows_of};
 use crate::scheme::WeightScheme;
+use crate::transform::Transform;
 use crate::weights::{QuantizedWeights, quantize_weights};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, TensorData, ValueId, ops};
 use std::collections::BTreeMap;
@@ -15,8 +16,10 @@ use std::collections::BTreeMap;
 /// ```
 ///
 /// where q rounds to 8 bits, `x_cold` is x with 0 in the hot channels, and Wq are the weights in integers. Splitting is
-/// exact; what is rounded is each element of q(x) and each weight. A table that a `gather` reads and that is a layer's
-/// weights too (a vocabulary that goes in and comes out) is read in integers there as well.
+/// exact, and so is what a [`Transform`] does to `x_cold` and undoes in Wq; what is rounded is each element of q(x) and
+/// each weight. Inputs of 16 bits are `255 high + low`, rows of 8 bits in one product whose halves are added. A table that
+/// a `gather` reads and that is a layer's weights too (a vocabulary that goes in and comes out) is read in integers there
+/// as well.
 ///
 /// # Errors
 /// When a weight is not finite.
@@ -69,6 +72,12 @@ pub fn quantize_linears(module: &Module, choices: &[Option<Choice>]) -> Result<M
     Ok(pass.new)
 }
 
+/// What the high half of an input of 16 bits is worth in low ones: both halves are then -127 to 127.
+const WIDE_STEP: f64 = 255.0;
+
+/// The largest integer of two halves.
+pub(crate) const WIDE_MOST: f32 = 127.0 * 255.0 + 127.0;
+
 struct Pass<'a> {
     old: &'a Module,
     new: Module,
@@ -91,13 +100,11 @@ impl Pass<'_> {
     fn group(&mut self, group: &Group, choice: &Choice) -> Result<Vec<(ValueId, ValueId)>, Diagnostic> {
         let x = self.renamed[group.x.index()];
         let name = self.name_of(group);
-        let parts: Vec<QuantizedWeights> = group
-            .linears
-            .iter()
-            .map(|linear| self.table(linear.weight, linear.transposed, choice.weights))
-            .collect::<Result<_, _>>()?;
+        let parts: Vec<QuantizedWeights> =
+            group.linears.iter().map(|linear| self.changed_table(linear, choice)).collect::<Result<_, _>>()?;
         let cold = if choice.hot.is_empty() { x } else { self.without(x, &choice.hot)? };
-        let (values, scales) = self.rounded(cold, choice.scale)?;
+        let cold = choice.transform.input(&mut self.new, cold, &self.origin)?;
+        let (values, scales) = if choice.wide { self.halved(cold)? } else { self.rounded(cold, choice.scale)? };
         let mut operands = vec![values, scales];
         let stack = |part: fn(&QuantizedWeights) -> Option<&TensorData>| stacked(&parts, part);
         let weights = stack(|part| Some(&part.values))?;
@@ -107,6 +114,9 @@ impl Pass<'_> {
         let offsets = stack(|part| part.offsets.as_ref())?;
         operands.extend(offsets.map(|data| self.new.constant(&format!("{name}.offsets"), data)));
         let mut product = self.add(ops::QuantizedLinear {}, &operands)?;
+        if choice.wide {
+            product = self.joined(product)?;
+        }
         if !choice.hot.is_empty() {
             let hot = self.hot_product(group, x, &choice.hot, &name)?;
             product = self.add(ops::Add {}, &[product, hot])?;
@@ -126,6 +136,18 @@ impl Pass<'_> {
         let weight = &self.old.graph.node(group.linears[0].weight).op;
         let name = if let Op::Const(constant) = weight { &*constant.name } else { "weight" };
         format!("{name}.quantized")
+    }
+
+    /// The weights of `linear` in integers, [N, K], as they meet the changed input.
+    fn changed_table(&mut self, linear: &Linear, choice: &Choice) -> Result<QuantizedWeights, Diagnostic> {
+        if choice.transform == Transform::default() {
+            return self.table(linear.weight, linear.transposed, choice.weights);
+        }
+        let fault = |error| Diagnostic::new("quantise", error);
+        let mut rows = rows_of(self.old, linear.weight, linear.transposed)?.to_f32().unwrap_or_default();
+        choice.transform.weights(&mut rows, linear.depth);
+        let data = TensorData::from_f32(vec![linear.columns, linear.depth], &rows).map_err(fault)?;
+        quantize_weights(&data, choice.weights).map_err(|error| error.at(&self.origin))
     }
 
     /// The constant `weight` in integers, [N, K].
@@ -172,6 +194,46 @@ impl Pass<'_> {
         };
         let whole = self.add(ops::Round {}, &[steps])?;
         Ok((self.add(ops::Cast { dtype: DType::I8 }, &[whole])?, scales))
+    }
+
+    /// `x`, [.., K], as integers of 16 bits, two of 8 bits: [2, .., K], where the first is worth 255 of the second; and
+    /// the scale of each row.
+    fn halved(&mut self, x: ValueId) -> Result<(ValueId, ValueId), Diagnostic> {
+        let shape = self.new.graph.ty(x).shape.clone();
+        let axis = shape.len() as i64 - 1;
+        let magnitudes = self.add(ops::Abs {}, &[x])?;
+        let largest = self.add(ops::ReduceMax { axes: vec![axis] }, &[magnitudes])?;
+        let least = self.number(1e-30);
+        let largest = self.add(ops::Max {}, &[largest, least])?;
+        let most = self.number(f64::from(WIDE_MOST));
+        let per_unit = self.add(ops::Div {}, &[most, largest])?;
+        let scaled = self.add(ops::Mul {}, &[x, per_unit])?;
+        let whole = self.add(ops::Round {}, &[scaled])?;
+        let (ratio, inverse) = (self.number(WIDE_STEP), self.number(1.0 / WIDE_STEP));
+        let high = self.add(ops::Mul {}, &[whole, inverse])?;
+        let high = self.add(ops::Round {}, &[high])?;
+        let above = self.add(ops::Mul {}, &[high, ratio])?;
+        let low = self.add(ops::Sub {}, &[whole, above])?;
+        let low_scale = self.add(ops::Div {}, &[largest, most])?;
+        let high_scale = self.add(ops::Mul {}, &[low_scale, ratio])?;
+        let mut pair = |first, second, dtype| {
+            let half = |pass: &mut Self, value| {
+                let mut shape = pass.new.graph.ty(value).shape.clone();
+                shape.insert(0, Dim::from(1));
+                let half = pass.add(ops::Reshape { shape }, &[value])?;
+                if dtype == DType::F32 { Ok(half) } else { pass.add(ops::Cast { dtype }, &[half]) }
+            };
+            let halves = [half(self, first)?, half(self, second)?];
+            self.add(ops::Concat { axis: 0 }, &halves)
+        };
+        Ok((pair(high, low, DType::I8)?, pair(high_scale, low_scale, DType::F32)?))
+    }
+
+    /// The sum of the two halves of a product, [2, .., N].
+    fn joined(&mut self, product: ValueId) -> Result<ValueId, Diagnostic> {
+        let shape = self.new.graph.ty(product).shape[1..].to_vec();
+        let sum = self.add(ops::ReduceSum { axes: vec![0] }, &[product])?;
+        self.add(ops::Reshape { shape }, &[sum])
     }
 
     /// `x` with 0 in the channels `hot`.
@@ -248,20 +310,6 @@ impl Pass<'_> {
 
 fn channels(dim: Option<&Dim>) -> usize {
     dim.and_then(Dim::as_const).and_then(|extent| usize::try_from(extent).ok()).unwrap_or(0)
-}
-
-/// The constant `weight` as f32 [N, K].
-fn rows_of(module: &Module, weight: ValueId, transposed: bool) -> Result<TensorData, Diagnostic> {
-    let fault = || Diagnostic::new("quantise", "weights are a constant matrix of f32");
-    let data = module.constant_of(weight).ok_or_else(fault)?;
-    let (true, [first, second], Some(numbers)) = (!transposed, data.shape.as_slice(), data.to_f32()) else {
-        return Ok(data.clone());
-    };
-    let turned: Vec<f32> = (0..*second)
-        .flat_map(|column| (0..*first).map(move |row| (row, column)))
-        .map(|(row, column)| numbers[row * second + column])
-        .collect();
-    TensorData::from_f32(vec![*second, *first], &turned).map_err(|error| Diagnostic::new("quantise", error))
 }
 
 /// A tensor of all `parts`, one below the other; none if they have none.

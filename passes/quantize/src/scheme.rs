@@ -30,13 +30,15 @@ impl WeightScheme {
     }
 }
 
-/// How the input of a linear layer becomes integers of 8 bits.
+/// How the input of a linear layer becomes integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activations {
-    /// By a scale of each token, found when it is there: its largest magnitude is 127.
+    /// 8 bits, by a scale of each token, found when it is there: its largest magnitude is 127.
     PerToken,
-    /// By one scale, found by calibration: what is larger is clipped.
+    /// 8 bits, by one scale, found by calibration: what is larger is clipped.
     Static,
+    /// 16 bits, by a scale of each token: two integers of 8 bits, a high one and a low one.
+    Sixteen,
 }
 
 /// How linear layers are quantised.
@@ -55,18 +57,23 @@ pub struct Scheme {
     pub activations: Activations,
     /// Whether channels far beyond the others are computed in float.
     pub outliers: bool,
+    /// Whether channels of inputs are scaled against those of weights, so that inputs are easier to round.
+    pub smooth: bool,
+    /// Whether channels of inputs are mixed by a rotation, so that none is far beyond the others.
+    pub rotate: bool,
 }
 
 impl Scheme {
     /// Whether choosing needs a text that the model is run on.
     pub fn needs_calibration(self) -> bool {
-        self.outliers || self.activations == Activations::Static
+        self.outliers || self.smooth || self.activations == Activations::Static
     }
 }
 
 /// What there is, for messages.
-const FORMS: &str = "w8a8 or w4a8, then any of: -g32 (-g64, -g128: that many weights share a scale; -row: all of a row), \
-                     -asym (groups have an offset), -static (one scale for all tokens), -outliers (large channels in float)";
+const FORMS: &str = "w8a8, w4a8, w8a16 or w4a16, then any of: -g32 (-g64, -g128: that many weights share a scale; -row: all \
+                     of a row), -asym (groups have an offset), -static (one scale for all tokens), -smooth (channels scaled \
+                     against weights), -rotate (channels mixed), -outliers (large channels in float)";
 
 impl FromStr for Scheme {
     type Err = Diagnostic;
@@ -74,18 +81,23 @@ impl FromStr for Scheme {
     fn from_str(text: &str) -> Result<Scheme, Diagnostic> {
         let fail = |what: &str| Diagnostic::new("quantise", format!("{text:?}: {what}")).help(FORMS);
         let mut parts = text.split('-');
-        let (bits, group) = match parts.next() {
-            Some("w8a8") => (8, None),
-            Some("w4a8") => (4, Some(32)),
+        let (bits, group, activations) = match parts.next() {
+            Some("w8a8") => (8, None, Activations::PerToken),
+            Some("w4a8") => (4, Some(32), Activations::PerToken),
+            Some("w8a16") => (8, None, Activations::Sixteen),
+            Some("w4a16") => (4, Some(32), Activations::Sixteen),
             _ => return Err(fail("no such scheme")),
         };
         let weights = WeightScheme { bits, group, offsets: false };
-        let mut scheme = Scheme { weights, activations: Activations::PerToken, outliers: false };
+        let mut scheme = Scheme { weights, activations, outliers: false, smooth: false, rotate: false };
         for part in parts {
             match part {
                 "row" => scheme.weights.group = None,
                 "asym" => scheme.weights.offsets = true,
+                "static" if activations == Activations::Sixteen => return Err(fail("16 bits go by token")),
                 "static" => scheme.activations = Activations::Static,
+                "smooth" => scheme.smooth = true,
+                "rotate" => scheme.rotate = true,
                 "outliers" => scheme.outliers = true,
                 _ => match part.strip_prefix('g').and_then(|group| group.parse().ok()) {
                     Some(group) if (8..=4096).contains(&group) => scheme.weights.group = Some(group),
@@ -94,6 +106,9 @@ impl FromStr for Scheme {
                 },
             }
         }
+        if scheme.rotate && scheme.activations == Activations::Static {
+            return Err(fail("what a rotation makes of ranges is not known: -static and -rotate do not go together"));
+        }
         Ok(scheme)
     }
 }
@@ -101,15 +116,19 @@ impl FromStr for Scheme {
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let WeightScheme { bits, group, offsets } = self.weights;
-        write!(f, "w{bits}a8")?;
+        write!(f, "w{bits}a{}", if self.activations == Activations::Sixteen { 16 } else { 8 })?;
         match (bits, group) {
             (8, None) | (4, Some(32)) => {}
             (_, None) => f.write_str("-row")?,
             (_, Some(group)) => write!(f, "-g{group}")?,
         }
-        for (there, name) in
-            [(offsets, "-asym"), (self.activations == Activations::Static, "-static"), (self.outliers, "-outliers")]
-        {
+        for (there, name) in [
+            (offsets, "-asym"),
+            (self.activations == Activations::Static, "-static"),
+            (self.smooth, "-smooth"),
+            (self.rotate, "-rotate"),
+            (self.outliers, "-outliers"),
+        ] {
             f.write_str(if there { name } else { "" })?;
         }
         Ok(())

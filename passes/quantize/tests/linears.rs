@@ -3,8 +3,8 @@
 use drupe_eval::{compare, eval};
 use drupe_ir::{DType, Module, Op, TensorData, parse};
 use drupe_quantize::{
-    Scheme, WeightScheme, choose, find_linears, hot_channels, quantize_linears, quantize_weights, range_output,
-    with_ranges,
+    Observed, Scheme, WeightScheme, choose, find_linears, hot_channels, quantize_linears, quantize_weights,
+    range_output, rows_output, with_observations,
 };
 use indexmap::IndexMap;
 
@@ -41,19 +41,22 @@ fn tokens() -> IndexMap<String, TensorData> {
     [("tokens".to_owned(), TensorData::from_bytes(DType::I32, vec![24], bytes).expect("as many"))].into_iter().collect()
 }
 
-/// Every channel's largest magnitude at each input of linear layers.
-fn ranges(module: &Module) -> Vec<Vec<f32>> {
-    let observed = with_ranges(module).expect("a module");
+/// What calibration finds at each input of linear layers.
+fn observed(module: &Module) -> Vec<Observed> {
+    let mut bound = parse(&MODEL.replace("[seq]", "[24]"), "bound.ir").expect("a module");
+    bound.constants = module.constants.clone();
+    let observed = with_observations(&bound).expect("a module");
     observed.verify().expect("a sound module");
     let outputs = eval(&observed, &tokens()).expect("it runs");
-    (0..find_linears(module).len()).map(|n| outputs[&range_output(n)].to_f32().expect("floats")).collect()
+    let of = |name: String| outputs[&name].to_f32().expect("floats");
+    let found = |n| Observed { ranges: of(range_output(n)), rows: of(rows_output(n)) };
+    (0..find_linears(module).len()).map(found).collect()
 }
 
 /// The error of `scheme`, relative to the range of the logits.
 fn error(module: &Module, scheme: &str) -> f64 {
     let scheme: Scheme = scheme.parse().expect("a scheme");
-    let ranges = ranges(module);
-    let choices = choose(module, scheme, Some(&ranges)).expect("choices");
+    let choices = choose(module, scheme, Some(&observed(module))).expect("choices");
     let quantized = quantize_linears(module, &choices).unwrap_or_else(|error| panic!("{error}"));
     quantized.verify().unwrap_or_else(|error| panic!("{error}"));
     let products = quantized.graph.nodes.iter().filter(|node| matches!(node.op, Op::QuantizedLinear(_))).count();
@@ -94,7 +97,7 @@ fn outliers_are_split_off() {
     let large: Vec<f32> =
         embed.iter().enumerate().map(|(at, x)| if [3, 17, 40].contains(&(at % 64)) { x * 200.0 } else { *x }).collect();
     module.constants["embed"] = TensorData::from_f32(vec![96, 64], &large).expect("as many");
-    let hot = hot_channels(&ranges(&module)[0]);
+    let hot = hot_channels(&observed(&module)[0].ranges);
     assert!([3, 17, 40].iter().all(|channel| hot.contains(channel)) && hot.len() <= 4, "{hot:?}");
     // What the large channels drown is seen where they are subtracted again: compare one layer's small inputs.
     let (with, without) = (error(&module, "w8a8-row-outliers"), error(&module, "w8a8-row"));
@@ -144,10 +147,19 @@ fn integers(data: &TensorData) -> Vec<i32> {
 
 #[test]
 fn schemes_are_named() {
-    for name in ["w8a8", "w4a8", "w8a8-g32", "w4a8-row", "w8a8-static-outliers", "w4a8-g128-asym"] {
+    for name in [
+        "w8a8",
+        "w4a8",
+        "w8a8-g32",
+        "w4a8-row",
+        "w8a8-static-outliers",
+        "w4a8-g128-asym",
+        "w8a16",
+        "w4a16-smooth-rotate-outliers",
+    ] {
         assert_eq!(name.parse::<Scheme>().expect("a scheme").to_string(), name);
     }
-    for name in ["", "w3a8", "w8a8-g4", "w8a8-gx", "w8a8-fast", "W8A8"] {
+    for name in ["", "w3a8", "w8a8-g4", "w8a8-gx", "w8a8-fast", "W8A8", "w8a8-static-rotate", "w8a16-static"] {
         assert!(name.parse::<Scheme>().is_err(), "{name}");
     }
 }

@@ -23,7 +23,9 @@
 //! crate builds and passes its tests with no LLVM installed.
 
 mod assets;
+mod budget;
 mod builtins;
+mod calibrate;
 mod emit;
 mod exprs;
 mod options;
@@ -38,6 +40,7 @@ pub use drupe_entries::Entry;
 pub use drupe_lower::Placement;
 pub use drupe_quantize::Scheme;
 pub use options::{Assets, Backend, CompileOptions, Watch};
+pub use quantize::{GroupReport, QuantizeReport};
 pub use web::WebModel;
 
 use drupe_ir::{Diagnostic, Module};

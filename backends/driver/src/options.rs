@@ -69,6 +69,9 @@ pub struct CompileOptions {
     pub chunk: Option<u64>,
     /// How the linear layers of a language model are quantised; none for as they are.
     pub quantize: Option<Scheme>,
+    /// By how much the perplexity may rise, 0.01 for 1 %: layers then have as few bits as that allows, those that
+    /// `quantize` says if it allows that; none for exactly those. Half of the calibration is for judging by.
+    pub error_budget: Option<f64>,
     /// The tokens of a text like those that the model will see, for schemes that need to know.
     pub calibration: Vec<i32>,
     /// The type in which a language model's states, its keys and values, are stored; none for as they are.
@@ -103,6 +106,7 @@ impl Default for CompileOptions {
             context: None,
             chunk: None,
             quantize: None,
+            error_budget: None,
             calibration: Vec::new(),
             cache: None,
             score: false,

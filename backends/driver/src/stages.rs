@@ -2,7 +2,7 @@
 
 pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
-use crate::{Assets, CompileOptions, WebModel, emit, plan, quantize, self_test, web};
+use crate::{Assets, CompileOptions, QuantizeReport, WebModel, emit, plan, quantize, self_test, web};
 use drupe_entries::Entry;
 use drupe_format::Plan;
 use drupe_format::plan::Code;
@@ -32,11 +32,16 @@ pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnosti
 /// Stores the weights of linear layers in fewer bits, and computes with them in integers, and stores states in fewer
 /// bits, if the options say so.
 pub fn quantize(module: &Module, options: &CompileOptions) -> Result<Module, Diagnostic> {
+    Ok(quantize_with_report(module, options)?.0)
+}
+
+/// [`quantize`], and what was done to which layers.
+pub fn quantize_with_report(module: &Module, options: &CompileOptions) -> Result<(Module, QuantizeReport), Diagnostic> {
     options.watch.stage("quantise", || {
-        let module = quantize::quantize(module, options)?;
+        let (module, report) = quantize::quantize(module, options)?;
         match options.cache {
-            Some(dtype) if dtype != DType::F32 => drupe_quantize::narrow_states(&module, dtype),
-            _ => Ok(module),
+            Some(dtype) if dtype != DType::F32 => Ok((drupe_quantize::narrow_states(&module, dtype)?, report)),
+            _ => Ok((module, report)),
         }
     })
 }

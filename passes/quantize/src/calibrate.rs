@@ -82,3 +82,40 @@ fn some_rows(module: &mut Module, x: ValueId) -> Result<Option<ValueId>, Diagnos
     };
     module.add(Op::from(slice), &[table], &origin).map(Some)
 }
+
+/// The output of [`with_divergence`] that has the logarithm of each token's probability, as `logits` has the logits.
+pub const LOG_PROBABILITIES: &str = "log_probabilities";
+
+/// The input of [`with_divergence`] that has such logarithms to compare with.
+pub const REFERENCE: &str = "reference";
+
+/// The output of [`with_divergence`] that has the Kullback-Leibler divergence from the reference, for each row.
+pub const DIVERGENCE: &str = "divergence";
+
+/// `module` with the outputs [`LOG_PROBABILITIES`] and [`DIVERGENCE`] for its output `logits`, and the input
+/// [`REFERENCE`]. There are no other outputs, and nothing is kept from run to run.
+///
+/// # Errors
+/// When there is no output `logits`.
+pub fn with_divergence(module: &Module) -> Result<Module, Diagnostic> {
+    let Some(logits) = module.graph.outputs.get("logits").copied() else {
+        return Err(Diagnostic::new("calibrate", "the model has no output `logits`, so its perplexity is not known")
+            .help("choose a scheme by --quant alone"));
+    };
+    let mut scored = module.clone();
+    scored.graph.outputs.clear();
+    scored.states.clear();
+    let origin = module.graph.node(logits).origin.via("calibrate");
+    let ty = module.graph.ty(logits).clone();
+    let axis = ty.rank() as i64 - 1;
+    let reference = scored.input(REFERENCE, ty)?;
+    let found = scored.add(ops::LogSoftmax { axis }.into(), &[logits], &origin)?;
+    let probabilities = scored.add(ops::Exp {}.into(), &[reference], &origin)?;
+    let ratios = scored.add(ops::Sub {}.into(), &[reference, found], &origin)?;
+    let terms = scored.add(ops::Mul {}.into(), &[probabilities, ratios], &origin)?;
+    let divergence = scored.add(ops::ReduceSum { axes: vec![axis] }.into(), &[terms], &origin)?;
+    scored.output(LOG_PROBABILITIES, found);
+    scored.output(DIVERGENCE, divergence);
+    scored.remove_dead();
+    Ok(scored)
+}

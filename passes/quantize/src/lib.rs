@@ -30,6 +30,7 @@
 //!
 //! Invariants: inputs and outputs that are no states keep their types; integers stay as they are; no finite number becomes infinite.
 
+mod allocate;
 mod calibrate;
 mod choose;
 mod halve_floats;
@@ -42,13 +43,16 @@ mod scheme;
 mod transform;
 mod weights;
 
-pub use calibrate::{Observed, range_output, rows_output, with_observations};
+pub use allocate::{Candidate, allocate};
+pub use calibrate::{
+    DIVERGENCE, LOG_PROBABILITIES, Observed, REFERENCE, range_output, rows_output, with_divergence, with_observations,
+};
 pub use choose::{Choice, choose, choose_among};
 pub use halve_floats::halve_floats;
 pub use linears::{Group, Linear, find_linears};
 pub use narrow_states::narrow_states;
 pub use outliers::hot_channels;
-pub use quantize_linears::quantize_linears;
+pub use quantize_linears::{GATES, quantize_by_gates, quantize_linears};
 pub use scheme::{Activations, Scheme, WeightScheme};
 pub use transform::Transform;
 pub use weights::{QuantizedWeights, quantize_weights};

@@ -4,12 +4,16 @@ use crate::calibrate::Observed;
 use crate::choose::Choice;
 use crate::linears::{Group, rows_of};
 use crate::quantize_linears::WIDE_MOST;
+use crate::scheme::WeightScheme;
+use crate::transform::Transform;
 use crate::weights::{QuantizedWeights, quantize_weights};
 use drupe_ir::{DType, Diagnostic, Module, TensorData};
 use half::f16;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Results of a layer that are enough to measure by, at most.
-const COLUMNS: usize = 512;
+const COLUMNS: usize = 256;
 
 /// Columns of a group's weights, the rows that they are multiplied with, and the exact products.
 pub(crate) struct Probe<'a> {
@@ -17,6 +21,8 @@ pub(crate) struct Probe<'a> {
     rows: &'a [f32],
     depth: usize,
     exact: Vec<f32>,
+    /// Weights as their integers stand for them, by how they were made: candidates have them in common.
+    stored: RefCell<Vec<(WeightScheme, Transform, Rc<[f32]>)>>,
 }
 
 impl<'a> Probe<'a> {
@@ -36,7 +42,7 @@ impl<'a> Probe<'a> {
             first += linear.columns;
         }
         let exact = product(&observed.rows, &weights, depth);
-        Ok(Some(Probe { weights, rows: &observed.rows, depth, exact }))
+        Ok(Some(Probe { weights, rows: &observed.rows, depth, exact, stored: RefCell::default() }))
     }
 
     /// The largest magnitude that each channel of the input meets among the weights.
@@ -52,12 +58,8 @@ impl<'a> Probe<'a> {
     ///
     /// It computes what [`quantize_linears`](crate::quantize_linears) makes, with integers as floats.
     pub(crate) fn error(&self, choice: &Choice) -> Result<f64, Diagnostic> {
-        let mut weights = self.weights.clone();
-        choice.transform.weights(&mut weights, self.depth);
-        let fault = |error| Diagnostic::new("quantise", error);
+        let weights = self.stored(choice)?;
         let count = weights.len() / self.depth;
-        let data = TensorData::from_f32(vec![count, self.depth], &weights).map_err(fault)?;
-        let weights = real(&quantize_weights(&data, choice.weights)?, self.depth);
         let mut cold = self.rows.to_vec();
         for row in cold.chunks_exact_mut(self.depth) {
             choice.hot.iter().for_each(|channel| row[*channel] = 0.0);
@@ -81,6 +83,25 @@ impl<'a> Probe<'a> {
             }
         }
         Ok(if rows == 0 { 0.0 } else { sum / rows as f64 })
+    }
+}
+
+impl Probe<'_> {
+    /// The weights as `choice` stores them.
+    fn stored(&self, choice: &Choice) -> Result<Rc<[f32]>, Diagnostic> {
+        let same = |(scheme, transform, _): &&(WeightScheme, Transform, Rc<[f32]>)| {
+            *scheme == choice.weights && *transform == choice.transform
+        };
+        if let Some((_, _, known)) = self.stored.borrow().iter().find(same) {
+            return Ok(known.clone());
+        }
+        let mut weights = self.weights.clone();
+        choice.transform.weights(&mut weights, self.depth);
+        let shape = vec![weights.len() / self.depth, self.depth];
+        let data = TensorData::from_f32(shape, &weights).map_err(|error| Diagnostic::new("quantise", error))?;
+        let stored: Rc<[f32]> = real(&quantize_weights(&data, choice.weights)?, self.depth).into();
+        self.stored.borrow_mut().push((choice.weights, choice.transform.clone(), stored.clone()));
+        Ok(stored)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::linears::{Group, Linear, find_linears, rows_of};
 use crate::scheme::WeightScheme;
 use crate::transform::Transform;
 use crate::weights::{QuantizedWeights, quantize_weights};
-use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, TensorData, ValueId, ops};
+use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, TensorData, Type, ValueId, ops};
 use std::collections::BTreeMap;
 
 /// `module` with its linear layers as `choices` say, which are in the order of [`find_linears`]; those without a choice
@@ -24,36 +24,63 @@ use std::collections::BTreeMap;
 /// # Errors
 /// When a weight is not finite.
 pub fn quantize_linears(module: &Module, choices: &[Option<Choice>]) -> Result<Module, Diagnostic> {
+    quantize(module, choices, false)
+}
+
+/// [`quantize_linears`] with an input [`GATES`] more, f32 of one number for each group: the results of a group are `float
+/// + gate * (integer - float)`. One module then tells what each group does to the whole. Tables that are gathered stay in
+/// float.
+///
+/// # Errors
+/// When a weight is not finite.
+pub fn quantize_by_gates(module: &Module, choices: &[Option<Choice>]) -> Result<Module, Diagnostic> {
+    quantize(module, choices, true)
+}
+
+/// The name of the input of [`quantize_by_gates`].
+pub const GATES: &str = "gates";
+
+fn quantize(module: &Module, choices: &[Option<Choice>], gated: bool) -> Result<Module, Diagnostic> {
     let groups = find_linears(module);
     let mut pass = Pass {
         old: module,
         new: Module { graph: Default::default(), constants: Default::default(), ..module.clone() },
         renamed: Vec::with_capacity(module.graph.nodes.len()),
         tables: BTreeMap::new(),
+        gates: None,
         origin: Origin::default(),
     };
-    let mut wanted: BTreeMap<ValueId, (&Group, &Choice)> = BTreeMap::new();
-    for (group, choice) in groups.iter().zip(choices) {
+    let mut wanted: BTreeMap<ValueId, (usize, &Group, &Choice)> = BTreeMap::new();
+    for (number, (group, choice)) in groups.iter().zip(choices).enumerate() {
         for linear in &group.linears {
-            wanted.extend(choice.as_ref().map(|choice| (linear.result, (group, choice))));
+            wanted.extend(choice.as_ref().map(|choice| (linear.result, (number, group, choice))));
         }
     }
+    let gates = Type::new(DType::F32, [Dim::from(groups.len() as i64)]);
     let mut done: BTreeMap<ValueId, ValueId> = BTreeMap::new();
     let read_by_linears: BTreeMap<ValueId, WeightScheme> = wanted
         .values()
-        .flat_map(|(group, choice)| group.linears.iter().map(|linear| (linear.weight, choice.weights)))
+        .flat_map(|(_, group, choice)| group.linears.iter().map(|linear| (linear.weight, choice.weights)))
         .collect();
     for value in module.graph.values() {
+        if gated && pass.gates.is_none() && wanted.contains_key(&value) {
+            pass.gates = Some(pass.new.input(GATES, gates.clone())?);
+        }
         let node = module.graph.node(value);
         pass.origin = node.origin.via("quantize-linears");
         let new = match (wanted.get(&value), &node.op) {
-            (Some((group, choice)), _) => {
+            (Some((number, group, choice)), _) => {
                 if !done.contains_key(&value) {
                     done.extend(pass.group(group, choice)?);
                 }
-                done[&value]
+                match pass.gates {
+                    Some(gates) => pass.gated(gates, *number, value, done[&value])?,
+                    None => done[&value],
+                }
             }
-            (None, Op::Gather(gather)) if gather.axis == 0 && read_by_linears.contains_key(&node.operands[0]) => {
+            (None, Op::Gather(gather))
+                if !gated && gather.axis == 0 && read_by_linears.contains_key(&node.operands[0]) =>
+            {
                 pass.gather(node.operands[0], node.operands[1], read_by_linears[&node.operands[0]])?
             }
             (None, Op::Const(constant)) => pass.new.constant(&constant.name, module.constants[&constant.name].clone()),
@@ -82,8 +109,10 @@ struct Pass<'a> {
     old: &'a Module,
     new: Module,
     renamed: Vec<ValueId>,
-    /// Weights that are quantised already, by the constant.
-    tables: BTreeMap<ValueId, QuantizedWeights>,
+    /// Weights that are quantised already, by the constant and how.
+    tables: BTreeMap<(ValueId, WeightScheme), QuantizedWeights>,
+    /// The input that says how much of each group is in integers.
+    gates: Option<ValueId>,
     origin: Origin,
 }
 
@@ -131,6 +160,20 @@ impl Pass<'_> {
         Ok(results)
     }
 
+    /// The result `integer` of the layer that gave `old`, in as far as the gate of its group `number` is open.
+    fn gated(&mut self, gates: ValueId, number: usize, old: ValueId, integer: ValueId) -> Result<ValueId, Diagnostic> {
+        // By a constant, not by a slice: blocks that differ in constants only are rewritten once.
+        let position = TensorData::from_i64(vec![1], &[number as i64]);
+        let position = self.new.constant("gate", position.map_err(|error| Diagnostic::new("quantise", error))?);
+        let gate = self.add(ops::Gather { axis: 0 }, &[gates, position])?;
+        let node = self.old.graph.node(old);
+        let operands: Vec<ValueId> = node.operands.iter().map(|operand| self.renamed[operand.index()]).collect();
+        let float = self.add(node.op.clone(), &operands)?;
+        let change = self.add(ops::Sub {}, &[integer, float])?;
+        let change = self.add(ops::Mul {}, &[change, gate])?;
+        self.add(ops::Add {}, &[float, change])
+    }
+
     /// What constants of the group are called: the first weight's name.
     fn name_of(&self, group: &Group) -> String {
         let weight = &self.old.graph.node(group.linears[0].weight).op;
@@ -157,12 +200,12 @@ impl Pass<'_> {
         transposed: bool,
         scheme: WeightScheme,
     ) -> Result<QuantizedWeights, Diagnostic> {
-        if let Some(known) = self.tables.get(&weight) {
+        if let Some(known) = self.tables.get(&(weight, scheme)) {
             return Ok(known.clone());
         }
         let data = rows_of(self.old, weight, transposed)?;
         let quantized = quantize_weights(&data, scheme).map_err(|error| error.at(&self.origin))?;
-        self.tables.insert(weight, quantized.clone());
+        self.tables.insert((weight, scheme), quantized.clone());
         Ok(quantized)
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// How the weights of a linear layer are stored. Scales are f16, one for each group of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WeightScheme {
     /// 4 or 8 bits for each weight.
     pub bits: u32,

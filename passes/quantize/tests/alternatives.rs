@@ -2,7 +2,7 @@
 
 use drupe_eval::eval;
 use drupe_ir::{Module, TensorData, parse};
-use drupe_quantize::{Observed, Scheme, choose, quantize_linears};
+use drupe_quantize::{GATES, Observed, Scheme, choose, quantize_by_gates, quantize_linears};
 
 /// Channels of the input, and rows of it.
 const DEPTH: usize = 96;
@@ -111,4 +111,24 @@ fn sixteen_bits_are_exact_to_their_step() {
     }
     let (wide, narrow) = (errors(&module, "w8a16").0, errors(&module, "w8a8").0);
     assert!(wide < narrow / 40000.0, "{wide} {narrow}: 256 times finer, squared");
+}
+
+#[test]
+fn gates_open_groups_one_by_one() {
+    let module = model();
+    let choices = choose(&module, "w4a8".parse().expect("a scheme"), None).expect("choices");
+    let gated = quantize_by_gates(&module, &choices).expect("a module");
+    gated.verify().unwrap_or_else(|error| panic!("{error}"));
+    let x = TensorData::from_f32(vec![ROWS, DEPTH], &input()).expect("as many");
+    let with = |gate: f32| {
+        let gate = TensorData::from_f32(vec![1], &[gate]).expect("one");
+        let inputs = [("x".to_owned(), x.clone()), (GATES.to_owned(), gate)].into_iter().collect();
+        eval(&gated, &inputs).expect("it runs")["y"].to_f32().expect("floats")
+    };
+    let (float, integer) = (run(&module, &input()), run(&quantize_linears(&module, &choices).expect("one"), &input()));
+    assert_eq!(with(0.0), float, "closed");
+    assert_ne!(float, integer);
+    for ((half, float), integer) in with(0.5).iter().zip(&float).zip(&integer) {
+        assert!((half - (float + integer) / 2.0).abs() < 1e-3 * (1.0 + half.abs()), "{half} {float} {integer}");
+    }
 }

@@ -1,8 +1,9 @@
 //! `drupe compile`: a model to an artifact, or to something to look at.
 
 use crate::commands::model::{CompileArgs, Device, import};
+use crate::commands::table::Table;
 use crate::{console, files};
-use drupe::{CompileOptions, Entry, WebModel, stages};
+use drupe::{CompileOptions, Entry, GroupReport, QuantizeReport, WebModel, stages};
 use drupe_ir::{DType, Diagnostic};
 use drupe_lower::Program;
 use drupe_target::Os;
@@ -37,6 +38,9 @@ pub(crate) struct Compile {
     /// The entry of a language model that --emit shows, or the only one that the artifact has
     #[arg(long)]
     entry: Option<String>,
+    /// Show how each layer was quantised, on standard error
+    #[arg(long)]
+    report: bool,
     /// Show how long each stage took
     #[arg(short, long)]
     verbose: bool,
@@ -67,7 +71,11 @@ impl Compile {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
         let mut options = self.compile.options(self.verbose)?;
         self.compile.complete(&mut options, &self.model)?;
-        let module = stages::quantize(&import(&self.model, &options)?, &options)?;
+        let (module, quantized) = stages::quantize_with_report(&import(&self.model, &options)?, &options)?;
+        if self.report {
+            console::clear_progress();
+            eprint!("{}", report(&quantized));
+        }
         let entries = stages::split(&module, &options)?;
         let entries = stages::rewrite_all(self.shown(entries)?, &options)?;
         let [first, ..] = entries.as_slice() else {
@@ -180,6 +188,35 @@ impl Compile {
             None => console::print(&String::from_utf8_lossy(&text)),
         }
     }
+}
+
+/// A line for each group of layers, and what they have in common.
+fn report(quantized: &QuantizeReport) -> String {
+    let mut table = Table::new(["layers", "inputs x outputs", "scheme", "in float", "bits", "error", "loss"]);
+    for group in &quantized.groups {
+        let more = if group.layers > 1 { format!(" + {}", group.layers - 1) } else { String::new() };
+        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.2e}"));
+        table.row([
+            format!("{}{more}", group.name),
+            format!("{} x {}", group.shape.0, group.shape.1),
+            group.scheme.to_string(),
+            group.hot.to_string(),
+            format!("{:.2}", group.bits),
+            number(group.error),
+            number(group.predicted),
+        ]);
+    }
+    let weights = |group: &GroupReport| (group.shape.0 * group.shape.1) as f64;
+    let all: f64 = quantized.groups.iter().map(weights).sum();
+    let bits: f64 = quantized.groups.iter().map(|group| weights(group) * group.bits).sum();
+    let split = quantized.groups.iter().filter(|group| group.hot > 0).count();
+    let count = quantized.groups.len();
+    let mut text = table.text();
+    text += &format!("{count} groups of layers, {split} of them split, {:.2} bits a weight\n", bits / all.max(1.0));
+    if let Some((rise, error)) = quantized.rise {
+        text += &format!("perplexity {:+.2} % +/- {:.2} % on text not chosen by\n", 100.0 * rise, 100.0 * error);
+    }
+    text
 }
 
 fn create_folder(folder: &Path) -> Result<(), Diagnostic> {

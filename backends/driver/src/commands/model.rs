@@ -44,6 +44,10 @@ pub(crate) struct CompileArgs {
     /// How a language model's linear layers are quantised: w8a8, w4a8, and more; w8a8-outliers, say
     #[arg(long, value_name = "SCHEME")]
     quant: Option<drupe::Scheme>,
+    /// By how much a language model's perplexity may rise, 1% say: layers then have as few bits as that allows, --quant's
+    /// at the least
+    #[arg(long, value_name = "PERCENT", value_parser = parse_budget, requires = "calibrate")]
+    error_budget: Option<f64>,
     /// A text like those that the model will see, for schemes that must know what values are like
     #[arg(long, value_name = "TEXT")]
     calibrate: Option<PathBuf>,
@@ -118,6 +122,7 @@ impl CompileArgs {
             context: self.context,
             chunk: self.chunk,
             quantize: self.quant,
+            error_budget: self.error_budget,
             cache: (self.cache == Cache::F16).then_some(DType::F16),
             score: self.score,
             assets: self.assets.iter().map(|path| asset(path)).collect::<Result<_, _>>()?,
@@ -143,7 +148,9 @@ impl CompileArgs {
         let tokenizer = drupe_runtime_llm::Tokenizer::from_json(&tokenizer.1).map_err(failed)?;
         let text = String::from_utf8_lossy(&files::read(text)?).into_owned();
         let tokens = tokenizer.encode(&text, true).map_err(failed)?;
-        options.calibration = tokens.into_iter().take(CALIBRATION_TOKENS).map(|token| token as i32).collect();
+        // With a budget, as many again for judging by.
+        let most = if self.error_budget.is_some() { 2 * CALIBRATION_TOKENS } else { CALIBRATION_TOKENS };
+        options.calibration = tokens.into_iter().take(most).map(|token| token as i32).collect();
         Ok(())
     }
 }
@@ -240,6 +247,12 @@ fn parse_shape(text: &str) -> Result<(String, Vec<Dim>), String> {
     let shape = module.ok().and_then(|module| Some(module.graph.nodes.first()?.ty.shape.clone()));
     let expected = "numbers and symbols with + - * / ( ) are, separated by commas";
     Ok((name.to_owned(), shape.ok_or_else(|| format!("`{dims}` are not dimensions: {expected}"))?))
+}
+
+fn parse_budget(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').map(str::parse::<f64>);
+    let budget = number.and_then(Result::ok).map(|percent| percent / 100.0);
+    budget.filter(|budget| *budget > 0.0 && *budget <= 1.0).ok_or("more than 0% and 100% at most, such as 1%".into())
 }
 
 fn parse_value(text: &str) -> Result<(String, f64), String> {

@@ -100,3 +100,41 @@ fn entries_states_and_assets_are_shown() {
     let error = shop.fails(&["run", "toy.drupe", "--entry", "sing"]);
     assert!(error.contains("no entry \"sing\""), "{error}");
 }
+
+/// The number before `what` in a report.
+fn number_before(report: &str, what: &str) -> f64 {
+    let (before, _) = report.split_once(what).unwrap_or_else(|| panic!("{what} in\n{report}"));
+    before.split_whitespace().last().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{report}"))
+}
+
+#[test]
+fn bits_are_chosen_within_a_budget() {
+    let shop = workshop();
+    let letters: String = (0..2000u32).map(|at| char::from(b'a' + (at.wrapping_mul(at) / 7 % 26) as u8)).collect();
+    shop.write("text.txt", letters.as_bytes());
+    let compile = |rest: &[&str]| {
+        let how = ["compile", "toy.ir", "-o", "quantized.drupe", "--backend", fastest(), "--asset", "tokenizer.json"];
+        let output = shop.drupe(&[&how[..], &["--report", "--calibrate", "text.txt"], rest].concat());
+        (output.status.success(), text(&output.stderr))
+    };
+    let bits = |rest: &[&str]| {
+        let (done, report) = compile(rest);
+        assert!(done, "{report}");
+        (number_before(&report, " bits a weight"), report)
+    };
+    let (least, report) = bits(&["--quant", "w4a8-row"]);
+    assert!(report.contains("wq + 2") && report.contains("w4a8-row"), "{report}");
+    assert!(!report.contains("perplexity"), "nothing was judged: {report}");
+    let (wide, report) = bits(&["--quant", "w4a8-row", "--error-budget", "50%"]);
+    assert!(number_before(&report, " % +/-") <= 50.0, "{report}");
+    let (narrow, report) = bits(&["--quant", "w4a8-row", "--error-budget", "0.5%"]);
+    assert!(number_before(&report, " % +/-") <= 0.5, "{report}");
+    assert!(least <= wide && wide < narrow, "{least} {wide} {narrow}");
+    // A random model's perplexity may well fall: only what is impossible for sure is asked for.
+    let (done, error) = compile(&["--error-budget", "1%"]);
+    assert!(!done && error.contains("needs a scheme"), "{error}");
+    for wrong in ["1", "0%", "-1%", "x%", "200%"] {
+        let (done, error) = compile(&["--quant", "w4a8", &format!("--error-budget={wrong}")]);
+        assert!(!done && error.contains("such as 1%"), "{wrong}: {error}");
+    }
+}

@@ -78,11 +78,9 @@ pub fn choose_among(
 ) -> Result<Vec<Vec<Choice>>, Diagnostic> {
     let groups = find_linears(module);
     let found = |observed: &[Observed]| observed.len() == groups.len();
-    if let Some(scheme) = schemes.iter().find(|scheme| scheme.needs_calibration()) {
-        if !observed.is_some_and(found) {
-            return Err(Diagnostic::new("quantise", format!("{scheme} needs the ranges of {} inputs", groups.len()))
-                .help("give a text to calibrate with"));
-        }
+    if let Some(scheme) = schemes.iter().find(|scheme| scheme.needs_calibration() && !observed.is_some_and(found)) {
+        return Err(Diagnostic::new("quantise", format!("{scheme} needs the ranges of {} inputs", groups.len()))
+            .help("give a text to calibrate with"));
     }
     let none = vec![Observed::default(); groups.len()];
     let observed = observed.filter(|observed| found(observed)).unwrap_or(&none);

@@ -22,8 +22,11 @@ pub(crate) struct Probe<'a> {
     depth: usize,
     exact: Vec<f32>,
     /// Weights as their integers stand for them, by how they were made: candidates have them in common.
-    stored: RefCell<Vec<(WeightScheme, Transform, Rc<[f32]>)>>,
+    stored: RefCell<Vec<Stored>>,
 }
+
+/// How weights were made, and what their integers stand for.
+type Stored = (WeightScheme, Transform, Rc<[f32]>);
 
 impl<'a> Probe<'a> {
     /// To measure what is done to `group` on the rows of `observed`; none if there are no rows.
@@ -89,9 +92,7 @@ impl<'a> Probe<'a> {
 impl Probe<'_> {
     /// The weights as `choice` stores them.
     fn stored(&self, choice: &Choice) -> Result<Rc<[f32]>, Diagnostic> {
-        let same = |(scheme, transform, _): &&(WeightScheme, Transform, Rc<[f32]>)| {
-            *scheme == choice.weights && *transform == choice.transform
-        };
+        let same = |(scheme, transform, _): &&Stored| *scheme == choice.weights && *transform == choice.transform;
         if let Some((_, _, known)) = self.stored.borrow().iter().find(same) {
             return Ok(known.clone());
         }

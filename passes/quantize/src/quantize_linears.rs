@@ -27,8 +27,8 @@ pub fn quantize_linears(module: &Module, choices: &[Option<Choice>]) -> Result<M
     quantize(module, choices, false)
 }
 
-/// [`quantize_linears`] with an input [`GATES`] more, f32 of one number for each group: the results of a group are `float
-/// + gate * (integer - float)`. One module then tells what each group does to the whole. Tables that are gathered stay in
+/// [`quantize_linears`] with an input [`GATES`] more, f32 of one number for each group: the results of a group are
+/// `float + gate * (integer - float)`. One module then tells what each group does to the whole. Tables that are gathered stay in
 /// float.
 ///
 /// # Errors

@@ -5,13 +5,17 @@
 //! GPU with shared memory ([`crate::emit::emit_attention`]), of a CPU with private arrays
 //! ([`crate::emit::emit_attention_tasks`]). Where every value is kept, and where sizes do not fit, the three stay.
 
+mod side;
 mod visible;
 
+pub use side::lane_step;
 pub use visible::{Bound, Visible};
+
+use side::{granule, greatest_common_divisor};
 
 use crate::affine::Var;
 use crate::fuse::{Region, Role, is_contraction};
-use crate::nest::{Address, Nest, QUAD};
+use crate::nest::{Nest, QUAD};
 use crate::place::Home;
 use drupe_ir::{DType, Module, Op, Scalar, ScalarId, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,6 +127,9 @@ pub struct Attention {
     pub query: usize,
     /// The variable of the sum whose values lie side by side.
     pub column: usize,
+    /// Vectors along the depth and the columns have a number of lanes that divides this: groups of quantised keys and
+    /// values begin at whole vectors.
+    pub granule: i64,
     /// The keys that a query sees, where the scores' epilogue says so.
     pub visible: Option<Visible>,
 }
@@ -143,6 +150,12 @@ impl Attention {
         };
         let mut counted = self.variables.iter().enumerate().filter_map(|(axis, variable)| Some((axis, (*variable)?)));
         counted.rfind(shares).map(|(_, variable)| variable)
+    }
+
+    /// Whether queries, keys and values are loads: none is computed from integers and scales.
+    pub fn is_plain(&self) -> bool {
+        let in_scores = [self.query_side, self.key_side].iter().all(|side| self.scores.reads.contains_key(side));
+        in_scores && self.sum.reads.contains_key(&self.value_side)
     }
 
     /// The depth of the scores' sums, and the columns of the result.
@@ -178,22 +191,24 @@ impl Attention {
         let (key_side, query_side) = scores.sides(0, rank - 1)?;
         let depth = scores.body.folds[0].space[0].as_const()?;
         let apart = !moves(query_side, key_var) && moves(key_side, key_var) && !moves(key_side, query_var);
-        let contiguous = [query_side, key_side]
-            .iter()
-            .all(|side| scores.is_vectorisable(*side, Var::Reduce(0), false) && is_load(&scores, *side));
         let column = sum.column()?;
         let columns = sum.extents[column].as_const()?;
         let column_var = Var::Index(column);
+        let granules = [
+            granule(&scores, query_side, Var::Reduce(0))?,
+            granule(&scores, key_side, Var::Reduce(0))?,
+            granule(&sum, value_side, column_var)?,
+        ];
+        let granule = granules.into_iter().fold(depth, greatest_common_divisor);
+        let granule = greatest_common_divisor(granule, columns);
         let values = sum.dependencies(value_side);
-        let fits = is_load(&sum, value_side)
-            && sum.is_vectorisable(value_side, column_var, false)
-            && sum.is_vectorisable(sum.body.value, column_var, true)
+        let fits = sum.is_vectorisable(sum.body.value, column_var, true)
             && values.contains(&column_var)
             && !values.contains(&Var::Index(query));
         let float = scores.body.dtype(scores.body.value).is_float();
         let covers = (0..sum.extents.len()).all(|i| sum.extents[i].is(1) || (i == column) != counted.contains(&i));
-        let sizes = depth % QUAD == 0 && columns % QUAD == 0 && columns <= MOST_COLUMNS && depth <= MOST_COLUMNS;
-        (distinct && apart && contiguous && fits && float && covers && sizes).then(|| Attention {
+        let sizes = granule % QUAD == 0 && columns <= MOST_COLUMNS && depth <= MOST_COLUMNS;
+        (distinct && apart && fits && float && covers && sizes).then(|| Attention {
             visible: Visible::of(&scores),
             query_side,
             key_side,
@@ -201,12 +216,9 @@ impl Attention {
             variables,
             query,
             column,
+            granule,
             scores,
             sum,
         })
     }
-}
-
-fn is_load(nest: &Nest, side: ScalarId) -> bool {
-    matches!(nest.reads.get(&side), Some((_, Address::Strided { computed, .. })) if computed.is_empty())
 }

@@ -7,7 +7,7 @@
 //! - a map (an operator without folds) takes over the one contraction, reduction or norm whose only user it
 //!   is, when it reads it element by element (in any order of axes): that is the epilogue;
 //! - a map with one user is inlined into it, unless elements would be computed more than once;
-//! - floats of 16 bits that only contractions read as f32 are widened where they are loaded;
+//! - floats of 16 bits, and integers with scales, that only contractions read as f32 are widened where they are loaded;
 //! - transposes, slices, broadcasts and reshapes of memory are views.
 //!
 //! Invariant: an inlined value has one user, or is cheap and reads no memory (numbers, positions, comparisons of
@@ -114,11 +114,11 @@ pub fn assign_roles(module: &Module, observe: bool) -> Vec<Role> {
             }
         }
         for operand in &node.operands {
-            let in_memory = |half: ValueId| roles[half.index()] != Role::Inlined;
+            let in_memory = |narrow: &ValueId| roles[narrow.index()] != Role::Inlined;
             let widened = roles[operand.index()] == Role::Kernel
                 && !is_output(*operand)
-                && is_widened_half(graph, *operand)
-                && in_memory(graph.node(*operand).operands[0])
+                && is_widened(graph, *operand)
+                && graph.node(*operand).operands.iter().all(in_memory)
                 && users[operand.index()].iter().all(|user| is_factor(graph, *operand, *user));
             if widened {
                 roles[operand.index()] = Role::Inlined;
@@ -162,11 +162,15 @@ fn is_counted(graph: &Graph, value: ValueId, counted: &[bool]) -> bool {
         && !reads_by_data(graph, value)
 }
 
-/// Whether `value` is floats of 16 bits as f32.
-fn is_widened_half(graph: &Graph, value: ValueId) -> bool {
+/// Whether `value` is floats of 16 bits as f32, or integers times their scales.
+fn is_widened(graph: &Graph, value: ValueId) -> bool {
     let node = graph.node(value);
     let half = |operand: &ValueId| matches!(graph.ty(*operand).dtype, DType::F16 | DType::Bf16);
-    matches!(node.op, Op::Cast(ops::Cast { dtype: DType::F32 })) && node.operands.iter().all(half)
+    match node.op {
+        Op::Cast(ops::Cast { dtype: DType::F32 }) => node.operands.iter().all(half),
+        Op::Dequantize(_) => true,
+        _ => false,
+    }
 }
 
 /// Whether all that `user` does with elements of `value` is to sum products of them.

@@ -26,7 +26,8 @@
 //!
 //! # States
 //!
-//! [`narrow_states`] stores what a language model keeps from token to token, its cache of keys and values, in f16.
+//! [`narrow_states`] stores what a language model keeps from token to token, its cache of keys and values, in f16 or in
+//! integers with scales.
 //!
 //! Invariants: inputs and outputs that are no states keep their types; integers stay as they are; no finite number becomes infinite.
 
@@ -39,6 +40,7 @@ mod measure;
 mod narrow_states;
 mod outliers;
 mod quantize_linears;
+mod quantize_states;
 mod scheme;
 mod transform;
 mod weights;
@@ -53,6 +55,7 @@ pub use linears::{Group, Linear, find_linears};
 pub use narrow_states::narrow_states;
 pub use outliers::hot_channels;
 pub use quantize_linears::{GATES, quantize_by_gates, quantize_linears};
+pub use quantize_states::{StateBits, quantize_states};
 pub use scheme::{Activations, Scheme, WeightScheme};
 pub use transform::Transform;
 pub use weights::{QuantizedWeights, quantize_weights};

@@ -1,28 +1,41 @@
 //! States in fewer bits: a language model's cache of keys and values.
 
+use crate::quantize_states::{StateBits, quantize_states};
 use drupe_ir::{DType, Diagnostic, Module, Node, Op, Origin, ValueId, ops};
 use half::f16;
 use std::collections::BTreeSet;
 
-/// `module` with every state of f32 stored as `dtype`, which is f16. New rows are rounded when they are stored, numbers
-/// beyond f16's range become its largest. What is only moved (transposed, sliced, ...) stays narrow, and each reader
-/// widens what it reads:
+/// `module` with every state of f32 stored as `dtype`: f16, or integers of i8 or i4 with scales (see
+/// [`crate::quantize_states`]).
+///
+/// In f16 new rows are rounded when they are stored, numbers beyond f16's range become its largest. What is only moved
+/// (transposed, sliced, ...) stays narrow, and each reader widens what it reads:
 ///
 /// ```text
 /// matmul(q, transpose(concat(cache, k)))   becomes   matmul(q, cast(transpose(concat(cache, cast(k)))))
 /// ```
 ///
 /// # Errors
-/// When `dtype` is another type than f16, or the model keeps nothing.
+/// When `dtype` is another type than these, or the model keeps nothing.
 pub fn narrow_states(module: &Module, dtype: DType) -> Result<Module, Diagnostic> {
-    if dtype != DType::F16 {
+    if !matches!(dtype, DType::F16 | DType::I8 | DType::I4) {
         return Err(Diagnostic::new("cache", format!("a cache of keys and values cannot be stored in {dtype}"))
-            .help("store it in f16, or leave it in f32"));
+            .help("store it in f16, i8 or i4, or leave it in f32"));
     }
     if module.states.is_empty() {
         return Err(Diagnostic::new("cache", "the model keeps nothing from run to run")
             .help("leave out --cache: it is for language models that generate text"));
     }
+    match dtype {
+        DType::I8 => quantize_states(module, StateBits::Eight),
+        DType::I4 => quantize_states(module, StateBits::Four),
+        _ => halve_states(module),
+    }
+}
+
+/// `module` with its states in f16.
+fn halve_states(module: &Module) -> Result<Module, Diagnostic> {
+    let dtype = DType::F16;
     let states = wide_states(module);
     let mut new = Module { graph: Default::default(), ..module.clone() };
     let mut renamed: Vec<ValueId> = Vec::with_capacity(module.graph.nodes.len());
@@ -66,7 +79,7 @@ pub fn narrow_states(module: &Module, dtype: DType) -> Result<Module, Diagnostic
 }
 
 /// The inputs and the outputs of f32 that are states.
-fn wide_states(module: &Module) -> BTreeSet<ValueId> {
+pub(crate) fn wide_states(module: &Module) -> BTreeSet<ValueId> {
     let inputs = module.graph.inputs().filter(|(name, _)| module.states.contains_key(*name)).map(|(_, value)| value);
     let outputs = module.states.values().filter_map(|name| module.graph.outputs.get(name).copied());
     inputs.chain(outputs).filter(|value| module.graph.ty(*value).dtype == DType::F32).collect()

@@ -93,8 +93,48 @@ fn large_numbers_stay_finite() {
 #[test]
 fn other_types_are_refused() {
     let module = parse(CACHE, "scores.ir").expect("a module");
-    let error = narrow_states(&module, DType::I8).expect_err("not yet");
-    assert!(error.to_string().contains("cannot be stored in i8"), "{error}");
+    let error = narrow_states(&module, DType::I16).expect_err("no such cache");
+    assert!(error.to_string().contains("cannot be stored in i16"), "{error}");
+}
+
+/// Rows that are read at once, and moved before they are read.
+const ROWS: &str = r#"
+dim past in 0..=64
+state "cache" -> "cache.next"
+func @rows(%new: f32[2, 1, 4], %cache: f32[past, 1, 4]) {
+  %rows = concat(%cache, %new) axis=0
+  %turned = transpose(%rows) perm=[1, 2, 0]
+  %split = reshape(%turned) shape=[1, 2, 2, past + 2]
+  return "cache.next" %rows, "turned" %turned, "split" %split
+}"#;
+
+#[test]
+fn integers_stay_integers_while_groups_stay_whole() {
+    let module = narrow_states(&parse(ROWS, "rows.ir").expect("a module"), DType::I4).expect("it is narrowed");
+    module.verify().expect("a valid module");
+    let text = module.to_string();
+    for part in [
+        "state \"cache\" -> \"cache.next\"\nstate \"cache.scales\" -> \"cache.next.scales\"\n",
+        ": u8[past, 1, 2] \"cache\", ",
+        ": f16[past, 1, 1] \"cache.scales\"",
+        "perm=[1, 2, 0] : u8[1, 2, past + 2]",
+        "axis=1 : f32[1, 4, past + 2] via quantize-states",
+        // The groups are cut: what is read is f32.
+        "shape=[1, 2, 2, past + 2] : f32[1, 2, 2, past + 2]",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_cut_are_errors() {
+    let odd = parse(&ROWS.replace("1, 4]", "1, 6]").replace("2, 2, past", "2, 3, past"), "rows.ir").expect("a module");
+    narrow_states(&odd, DType::I4).expect("an even extent is one group");
+    let odd = ROWS.replace("1, 4]", "1, 3]").replace("1, 2, 2, past + 2]", "1, 3, 1, past + 2]");
+    let odd = parse(&odd, "rows.ir").expect("a module");
+    narrow_states(&odd, DType::I8).expect("integers of 8 bits may be three");
+    let error = narrow_states(&odd, DType::I4).expect_err("half an octet");
+    assert!(error.to_string().contains("odd extent"), "{error}");
 }
 
 #[test]

@@ -104,6 +104,9 @@ fn add_random(module: &mut Module, random: &mut Random, options: &Options) {
     if name == "quantized_linear" {
         return add_quantized(module, random, first);
     }
+    if name == "dequantize" {
+        return add_dequantized(module, random, &ty);
+    }
     let Some(attrs) = attributes(name, &ty, random, options) else { return };
     let Ok(op) = Op::parse(name, &attrs) else { return };
     let count = op.operands().len() + usize::from(op.operands().last().is_some_and(|last| last.variadic));
@@ -158,6 +161,30 @@ fn add_quantized(module: &mut Module, random: &mut Random, x: ValueId) {
     })();
     if product.is_none() {
         module.graph.nodes.truncate(before);
+    }
+}
+
+/// Adds integers of 8 or 4 bits with scales, as many as `like` has where that is known.
+fn add_dequantized(module: &mut Module, random: &mut Random, like: &Type) {
+    let extent = |dim: &Dim| dim.as_const().filter(|extent| (1..=8).contains(extent)).unwrap_or(1) as usize;
+    let mut shape: Vec<usize> = like.shape.iter().map(extent).collect();
+    if shape.is_empty() {
+        return;
+    }
+    let axis = random.below(shape.len());
+    let dtype = *random.pick(&[DType::I8, DType::U8]);
+    let scale_dtype = *random.pick(&[DType::F32, DType::F16]);
+    let mut constant = |dtype: DType, shape: &[usize], random: &mut Random| {
+        let data = TensorData::random(dtype, shape.to_vec(), random.bits()).ok()?;
+        Some(module.constant(&format!("integers {}", random.bits()), data))
+    };
+    let integers = constant(dtype, &shape, random);
+    let divisors: Vec<usize> = (1..=shape[axis]).filter(|groups| shape[axis] % groups == 0).collect();
+    shape[axis] = *random.pick(&divisors);
+    let scales = constant(scale_dtype, &shape, random);
+    if let (Some(integers), Some(scales)) = (integers, scales) {
+        let op = ops::Dequantize { axis: axis as i64 };
+        module.add(op.into(), &[integers, scales], &Origin::default()).expect("operands that fit");
     }
 }
 

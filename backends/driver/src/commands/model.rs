@@ -51,7 +51,7 @@ pub(crate) struct CompileArgs {
     /// A text like those that the model will see, for schemes that must know what values are like
     #[arg(long, value_name = "TEXT")]
     calibrate: Option<PathBuf>,
-    /// How a language model's cache of keys and values is stored: f16 takes half the memory
+    /// How a language model's cache of keys and values is stored
     #[arg(long, value_enum, default_value_t = Cache::F32)]
     cache: Cache,
     /// Compile a language model's entry `score` too: logits for every token of a text
@@ -80,6 +80,22 @@ enum Cache {
     F32,
     /// In 16 bits; products and sums with them are computed in 32
     F16,
+    /// In 8 bits, with a scale for 64 elements of a head
+    I8,
+    /// In 4 bits, with a scale for 32 elements of a head
+    I4,
+}
+
+impl Cache {
+    /// The type of its elements, if not f32.
+    fn dtype(self) -> Option<DType> {
+        match self {
+            Cache::F32 => None,
+            Cache::F16 => Some(DType::F16),
+            Cache::I8 => Some(DType::I8),
+            Cache::I4 => Some(DType::I4),
+        }
+    }
 }
 
 /// What runs a model.
@@ -123,7 +139,7 @@ impl CompileArgs {
             chunk: self.chunk,
             quantize: self.quant,
             error_budget: self.error_budget,
-            cache: (self.cache == Cache::F16).then_some(DType::F16),
+            cache: self.cache.dtype(),
             score: self.score,
             assets: self.assets.iter().map(|path| asset(path)).collect::<Result<_, _>>()?,
             watch: console::watch(timings),

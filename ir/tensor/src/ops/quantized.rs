@@ -1,4 +1,4 @@
-//! Products of quantized matrices.
+//! Quantized values, and products of quantized matrices.
 
 use super::*;
 use crate::{BinaryOp, Body, Dim, FoldOp, ScalarId, Type};
@@ -85,6 +85,75 @@ impl Semantics for QuantizedLinear {
         }
         let product = body.binary(BinaryOp::Mul, scaled_x, scaled_weight);
         body.value = body.fold(FoldOp::Sum, vec![depth], product);
+        Some(body)
+    }
+}
+
+impl Dequantize {
+    /// What numbers of 4 bits are stored as more than they are.
+    pub const BIAS: i64 = 8;
+}
+
+impl Semantics for Dequantize {
+    fn infer(&self, operands: &[&Type]) -> Result<Type, OpError> {
+        let (x, scale) = (operands[0], operands[1]);
+        expect_dtype(x, 0, &[DType::I8, DType::U8], "i8, or u8 of two numbers each")?;
+        expect_dtype(scale, 1, &[DType::F32, DType::F16], "f32 or f16")?;
+        expect_rank(x, 0, 1..=8)?;
+        expect_rank(scale, 1, x.rank()..=x.rank())?;
+        let axis = expect_axis("axis", self.axis, x.rank())?;
+        for other in (0..x.rank()).filter(|other| *other != axis) {
+            expect_equal("extents of x and of its scales", &x.shape[other], &scale.shape[other])?;
+        }
+        let wrong = || OpError::Shape(format!("{} scales for {} elements", scale.shape[axis], x.shape[axis]));
+        let (Some(extent), Some(groups)) = (x.shape[axis].as_const(), scale.shape[axis].as_const()) else {
+            return Err(wrong());
+        };
+        if groups <= 0 || extent % groups != 0 {
+            return Err(wrong());
+        }
+        let numbers = if x.dtype == DType::U8 { 2 } else { 1 };
+        let mut shape = x.shape.clone();
+        shape[axis] = Dim::from(extent.checked_mul(numbers).ok_or_else(wrong)?);
+        Ok(Type::new(DType::F32, shape))
+    }
+
+    fn body(&self, operands: &[&Type], result: &Type) -> Option<Body> {
+        let axis = self.axis as usize;
+        let run = result.shape[axis].as_const()? / operands[1].shape[axis].as_const()?;
+        let mut body = Body::new(result.shape.clone(), dtypes_of(operands));
+        let index: Vec<ScalarId> = (0..result.rank()).map(|axis| body.index(axis)).collect();
+        let at = index[axis];
+        let moved = |to: ScalarId| {
+            let mut index = index.clone();
+            index[axis] = to;
+            index
+        };
+        let length = body.int(run);
+        let group = body.binary(BinaryOp::FloorDiv, at, length);
+        let number = match operands[0].dtype {
+            DType::U8 => {
+                let half = body.int(run / 2);
+                let before = body.binary(BinaryOp::Mul, group, half);
+                let within = body.binary(BinaryOp::Mod, at, half);
+                let place = body.binary(BinaryOp::Add, before, within);
+                let octet = body.load(0, moved(place));
+                let octet = body.cast(DType::I32, octet);
+                let run_part = body.binary(BinaryOp::Mod, at, length);
+                let is_high = body.binary(BinaryOp::FloorDiv, run_part, half);
+                let is_high = body.cast(DType::I32, is_high);
+                let [four, fifteen, bias] = [4.0, 15.0, Self::BIAS as f64].map(|value| body.number(DType::I32, value));
+                let shift = body.binary(BinaryOp::Mul, is_high, four);
+                let shifted = body.binary(BinaryOp::Shr, octet, shift);
+                let stored = body.binary(BinaryOp::And, shifted, fifteen);
+                body.binary(BinaryOp::Sub, stored, bias)
+            }
+            _ => body.load(0, index.clone()),
+        };
+        let number = body.cast(DType::F32, number);
+        let scale = body.load(1, moved(group));
+        let scale = body.cast(DType::F32, scale);
+        body.value = body.binary(BinaryOp::Mul, number, scale);
         Some(body)
     }
 }

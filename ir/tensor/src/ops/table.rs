@@ -230,6 +230,7 @@ ops! {
         stride: Vec<i64> = vec![], pad_low: Vec<i64> = vec![], pad_high: Vec<i64> = vec![], dilation: Vec<i64> = vec![],
         output_pad: Vec<i64> = vec![], groups: i64 = 1, layout: Layout = Layout::ChannelsFirst,
     }
+    "Integers times the scale of their group, as f32. x is i8, and along `axis` equal runs share a scale; or u8 with two numbers of 4 bits each, of half the extent: a run's first half is in the low bits, its second in the high ones, 8 more than they are." Dequantize "dequantize" (x, scale) { axis: i64 }
     "Product of quantized rows x [.., M, K] and weights [N, K]: `y[m, n]` sums `x_scale * x * (weight_scale * weight + offset)`; scales and offsets hold for equal runs of K." QuantizedLinear "quantized_linear" (x, x_scale, weight, weight_scale, offset "optional") {}
 
     // Reductions; reduced axes stay with extent 1.

@@ -274,9 +274,11 @@ impl<'a> Emitter<'a> {
         value
     }
 
-    /// A factor as f32.
+    /// A factor as f32, from a whole vector on.
     fn wide_side(&mut self, side: ScalarId, point: &Point) -> Value {
+        let outer = std::mem::replace(&mut self.whole_vectors, true);
         let value = self.scalar(side, point);
+        self.whole_vectors = outer;
         let value = self.b.cast(value, DType::F32);
         self.b.splat(value, point.lanes)
     }

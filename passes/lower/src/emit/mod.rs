@@ -75,6 +75,8 @@ struct Emitter<'a> {
     bases: BTreeMap<Var, Value>,
     /// The loop variable whose values are lanes.
     vector: Option<Var>,
+    /// Whether the first lane is a multiple of their number, so that what is divided may be the same for all.
+    whole_vectors: bool,
     frames: Vec<Frame>,
     /// Folds' values: by fold, row and column.
     folds: BTreeMap<(usize, i64, i64), Value>,
@@ -161,6 +163,7 @@ impl<'a> Emitter<'a> {
             depends: dependencies(nest, schedule.row, schedule.column),
             bases: BTreeMap::new(),
             vector: schedule.column.map(Var::Index),
+            whole_vectors: false,
             frames: vec![Frame::default()],
             folds: BTreeMap::new(),
             signature,

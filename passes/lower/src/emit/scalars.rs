@@ -2,6 +2,7 @@
 
 use super::{Emitter, Point};
 use crate::affine::{Affine, Var};
+use crate::attention::lane_step;
 use crate::nest::{Address, PANEL};
 use drupe_ir::{BinaryOp, DType, Dim, Scalar, ScalarId};
 use drupe_kernel::{Place, Type, Value};
@@ -22,11 +23,29 @@ impl Emitter<'_> {
             reduce: if reduce { point.reduce.clone() } else { Vec::new() },
         };
         let key = (id, key);
+        if vector && self.lane_step(id) == Some(0) {
+            return self.at_first_lane(|this| this.scalar(id, point));
+        }
         if let Some(value) = self.frames.iter().rev().find_map(|frame| frame.scalars.get(&key)) {
             return *value;
         }
         let value = self.compute(id, point);
         self.frame().scalars.insert(key, value);
+        value
+    }
+
+    /// How far the position `id` moves from lane to lane of a whole vector, where that is not known otherwise.
+    fn lane_step(&self, id: ScalarId) -> Option<i64> {
+        let computed = self.whole_vectors && matches!(self.nest.body.node(id), Scalar::Binary(..));
+        let var = self.vector.filter(|_| computed && self.nest.body.dtype(id) == DType::I64)?;
+        lane_step(&self.nest.body, id, var).map(|(step, _)| step)
+    }
+
+    /// What `compute` gives for the first lane alone.
+    fn at_first_lane<T>(&mut self, compute: impl FnOnce(&mut Self) -> T) -> T {
+        let vector = self.vector.take();
+        let value = compute(self);
+        self.vector = vector;
         value
     }
 
@@ -162,7 +181,10 @@ impl Emitter<'_> {
             Address::Strided { affine, computed } => {
                 let mut terms = Vec::new();
                 for (index, stride) in computed {
-                    let index = self.scalar(*index, point);
+                    let index = match self.lane_step(*index) {
+                        Some(_) => self.at_first_lane(|this| this.scalar(*index, point)),
+                        None => self.scalar(*index, point),
+                    };
                     let stride = self.dim(stride);
                     terms.push(self.binary(BinaryOp::Mul, index, stride));
                 }
@@ -179,7 +201,12 @@ impl Emitter<'_> {
                 (self.base(&rows, vec![before, rest]), &self.offset(&rows, point) + &inside)
             }
         };
-        let stride = self.vector.map_or(Dim::from(0), |var| address.coefficient(var));
+        let mut stride = self.vector.map_or(Dim::from(0), |var| address.coefficient(var));
+        if let Address::Strided { computed, .. } = address {
+            for (index, distance) in computed {
+                stride = &stride + &(distance * &self.lane_step(*index).unwrap_or(0).into());
+            }
+        }
         let lanes = if stride.is(0) { 1 } else { point.lanes };
         let key = (*operand, base, offset.clone(), lanes);
         if let Some(value) = self.frames.iter().rev().find_map(|frame| frame.loads.get(&key)) {

@@ -76,7 +76,7 @@ pub fn choose_attention(attention: &Attention, level: &IsaLevel) -> AttentionSch
     let lanes = level.lanes(32) as i64;
     let registers = i64::from(level.vector_registers);
     let (depth, columns) = attention.sizes();
-    let inner_lanes = lanes.min(1 << (depth | columns).trailing_zeros());
+    let inner_lanes = lanes.min(1 << attention.granule.trailing_zeros());
     let queries = attention.sum.extents[attention.query].as_const();
     let sharing = attention.sharing().map(|variable| {
         let extent = attention.sum.extents[variable].as_const().expect("the sharers' number is known");
@@ -134,6 +134,7 @@ fn rows(registers: i64, vectors: i64) -> i64 {
 
 /// Whether the rows of `side`, one for each value of `var`, are better copied before they are read many times.
 fn copies(nest: &Nest, side: ScalarId, var: Var) -> bool {
-    let distance = nest.reads[&side].1.coefficient(var).as_const();
+    let Some((_, address)) = nest.reads.get(&side) else { return true };
+    let distance = address.coefficient(var).as_const();
     nest.body.dtype(side) != DType::F32 || distance.is_none_or(|distance| distance % ALIASING == 0)
 }

@@ -164,6 +164,9 @@ impl Builder<'_> {
         dtypes: &[DType],
         to: &Home,
     ) -> Option<Launch> {
+        if !attention.is_plain() {
+            return None;
+        }
         let result = attention.sum.body.dtype(attention.sum.body.value);
         let nests = [&mut attention.scores, &mut attention.sum];
         let reads = nests.into_iter().flat_map(|nest| nest.reads.values_mut()).collect();

@@ -104,7 +104,7 @@ fn plan_one<'a>(program: &'a Program, constants: &mut Constants<'a>) -> Result<P
         exprs: planner.exprs.finish(),
         inputs,
         outputs,
-        states: program.states.iter().map(|(input, output)| state(*input, *output)).collect(),
+        states: program.states.iter().map(state).collect(),
         buffers,
         kernels,
         steps,
@@ -115,8 +115,8 @@ fn plan_one<'a>(program: &'a Program, constants: &mut Constants<'a>) -> Result<P
     })
 }
 
-fn state(input: usize, output: usize) -> plan::State {
-    plan::State { input: input as u32, output: output as u32 }
+fn state(state: &drupe_lower::State) -> plan::State {
+    plan::State { input: state.input as u32, output: state.output as u32, window: state.window }
 }
 
 /// The symbols that some size depends on. Every one must be told by an input's shape.

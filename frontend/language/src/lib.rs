@@ -37,8 +37,13 @@
 //! |---|---|---|
 //! | input | `tokens` | i32[seq] |
 //! | input, state | `cache.LAYER.key`, `cache.LAYER.value` | f32[past, key heads, head size] |
+//! | input, state | the same of a layer that sees a window | f32[recentN, key heads, head size], N the window less 1 |
+//! | input, state | `cache.past`, if all layers see a window | u8[past, 1], of any contents: it counts |
 //! | output | `logits` | f32[seq, vocabulary] |
 //! | output | `cache.LAYER.key.next`, `cache.LAYER.value.next` | f32[past + seq, key heads, head size] |
+//!
+//! `recentN` is `past`, or less: rows before the last N may be gone ([`drupe_ir::Module::windows`]). A window is not much
+//! shorter than the context at times: all rows stay, then.
 //!
 //! Keys are cached as they are after rotation. An output `.next` is the input of the same name with the new positions
 //! behind it, and takes its place ([`drupe_ir::Module::states`]). The caller keeps `past + seq` within the context.

@@ -121,6 +121,9 @@ pub struct Module {
     /// input with more rows behind it (a `concat` along axis 0 whose first operand is the input), so that it can take
     /// the input's place in memory and only the new rows are written.
     pub states: IndexMap<Arc<str>, Arc<str>>,
+    /// The states of which no run reads more than so many last rows, by input. Others may be gone: the input's rows count
+    /// by a symbol of their own, which is less than that of other states once rows are gone, but no less than this.
+    pub windows: IndexMap<Arc<str>, u64>,
     /// What is computed.
     pub graph: Graph,
 }
@@ -128,8 +131,9 @@ pub struct Module {
 impl Module {
     /// An empty module.
     pub fn new(name: &str) -> Module {
-        let (symbols, constants, states) = (IndexMap::new(), IndexMap::new(), IndexMap::new());
-        Module { name: name.into(), symbols, constants, states, graph: Graph::default() }
+        let (symbols, constants) = (IndexMap::new(), IndexMap::new());
+        let (states, windows) = (IndexMap::new(), IndexMap::new());
+        Module { name: name.into(), symbols, constants, states, windows, graph: Graph::default() }
     }
 
     /// Adds an input. Symbols of its shape that are not declared yet get the default range.

@@ -119,12 +119,16 @@ impl Parser<'_> {
         }
     }
 
-    /// `state "cache.key" -> "cache.key.next"`.
+    /// `state "cache.key" -> "cache.key.next"`, and `last=511` where only so many rows count.
     fn state(&mut self) -> Result<(), Diagnostic> {
         let start = self.scan.position();
         let input: Arc<str> = self.scan.quoted()?.into();
         self.scan.expect("->")?;
         let output: Arc<str> = self.scan.quoted()?.into();
+        if self.scan.eat("last") {
+            self.scan.expect("=")?;
+            self.module.windows.insert(input.clone(), unsigned(&mut self.scan)?);
+        }
         match self.module.states.insert(input.clone(), output) {
             Some(_) => Err(self.scan.error_at(start, format!("the input {input:?} has two next values"))),
             None => Ok(()),

@@ -13,7 +13,8 @@ impl fmt::Display for Module {
             writeln!(f, "const @{} = {}", word(name), data.literal())?;
         }
         for (input, output) in &self.states {
-            writeln!(f, "state {input:?} -> {output:?}")?;
+            let last = self.windows.get(input).map_or(String::new(), |rows| format!(" last={rows}"));
+            writeln!(f, "state {input:?} -> {output:?}{last}")?;
         }
         let numbers = numbers(self);
         write!(f, "func @{}(", word(&self.name))?;

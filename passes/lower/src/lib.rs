@@ -35,7 +35,9 @@ mod steps;
 mod units;
 mod widen;
 
-pub use program::{Arg, Buffer, BufferId, KernelId, KernelVariants, Place, Port, Program, ShaderId, Step, Unit, Work};
+pub use program::{
+    Arg, Buffer, BufferId, KernelId, KernelVariants, Place, Port, Program, ShaderId, State, Step, Unit, Work,
+};
 
 use drupe_ir::{Diagnostic, Module};
 use drupe_target::Target;

@@ -46,9 +46,9 @@ impl Program {
             none if none.is_empty() => none,
             outputs => format!(", output {outputs}"),
         };
-        let grown = self.states.iter().find(|(_, output)| self.outputs[*output].buffer == BufferId(number));
-        if let Some((input, _)) = grown {
-            also += &format!(", in place of {:?}", self.inputs[*input].name);
+        let grown = self.states.iter().find(|state| self.outputs[state.output].buffer == BufferId(number));
+        if let Some(state) = grown {
+            also += &format!(", in place of {:?}", self.inputs[state.input].name);
         }
         match &buffer.place {
             Place::Input => format!("input {}{also}", ports(&self.inputs)),

@@ -22,7 +22,7 @@ pub struct Program {
     pub outputs: Vec<Port>,
     /// Inputs and the outputs that take their place in memory, by number: what an output has in common with its input
     /// is not written.
-    pub states: Vec<(usize, usize)>,
+    pub states: Vec<State>,
     /// Every run of bytes that steps touch.
     pub buffers: Vec<Buffer>,
     /// The distinct kernels.
@@ -31,6 +31,17 @@ pub struct Program {
     pub shaders: Vec<Kernel>,
     /// What runs, in order.
     pub steps: Vec<Step>,
+}
+
+/// An input and the output that takes its place in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The input's number.
+    pub input: usize,
+    /// The output's number.
+    pub output: usize,
+    /// The last rows that count, if not all do: see [`drupe_ir::Module::windows`].
+    pub window: Option<u64>,
 }
 
 impl Step {

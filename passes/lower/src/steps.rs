@@ -15,7 +15,7 @@ use crate::place::{Extra, Fill, Halo, Halos, Home, Places, fill_body, name_of, n
 use crate::schedule::choose;
 use crate::units::{Launch, drop_unused, insert_copies, place_steps};
 use crate::widen::widen;
-use crate::{Arg, Buffer, BufferId, KernelId, KernelVariants, Options, Place, Port, Program, Step, Work};
+use crate::{Arg, Buffer, BufferId, KernelId, KernelVariants, Options, Place, Port, Program, State, Step, Work};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, Type, ValueId};
 use drupe_kernel::Kernel;
 use drupe_target::Target;
@@ -39,8 +39,7 @@ pub struct Builder<'a> {
     target: &'a Target,
     roles: &'a [Role],
     places: Places,
-    /// Inputs and the outputs that take their place, by number.
-    states: Vec<(usize, usize)>,
+    states: Vec<State>,
     /// Copies of operands with the halo that one region needs: by region's result and operand.
     padded: BTreeMap<(ValueId, ValueId), Home>,
     kernels: IndexMap<String, KernelVariants>,
@@ -94,7 +93,7 @@ impl<'a> Builder<'a> {
             }
         }
         let states = states(module, options);
-        let grown: Vec<ValueId> = states.iter().map(|(_, output)| graph.outputs[*output]).collect();
+        let grown: Vec<ValueId> = states.iter().map(|state| graph.outputs[state.output]).collect();
         let places = place(module, roles, &halos, options.gpu.is_some(), &grown);
         let cascades = options.gpu.is_some() && !options.observe;
         let attentions = if cascades { attention::find(module, roles, regions) } else { BTreeMap::new() };
@@ -458,13 +457,14 @@ impl<'a> Builder<'a> {
 
 /// The states of `module` that keep their place in memory: where every value has a buffer of its own, and where a GPU has
 /// another copy of the input, there are none.
-fn states(module: &Module, options: &Options) -> Vec<(usize, usize)> {
+fn states(module: &Module, options: &Options) -> Vec<State> {
     if options.observe || options.gpu.is_some() {
         return Vec::new();
     }
-    let number = |(input, output): (&Arc<str>, &Arc<str>)| {
-        let input = module.graph.inputs().position(|(name, _)| name == input);
-        Some((input?, module.graph.outputs.get_index_of(output)?))
+    let number = |(name, output): (&Arc<str>, &Arc<str>)| {
+        let input = module.graph.inputs().position(|(other, _)| other == name)?;
+        let window = module.windows.get(name).copied();
+        Some(State { input, output: module.graph.outputs.get_index_of(output)?, window })
     };
     module.states.iter().filter_map(number).collect()
 }

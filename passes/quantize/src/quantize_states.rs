@@ -72,7 +72,9 @@ pub fn quantize_states(module: &Module, bits: StateBits) -> Result<Module, Diagn
     }
     let mut new = change.new;
     for (input, output, scales) in outputs {
+        let window = new.windows.get(&input).copied();
         let (input, output) = (scales_of(&input), scales_of(&output));
+        new.windows.extend(window.map(|rows| (input.as_str().into(), rows)));
         new.output(&output, scales);
         new.state(&input, &output);
     }

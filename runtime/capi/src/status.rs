@@ -65,6 +65,7 @@ impl From<Error> for Fault {
             | Error::InputAlignment { .. }
             | Error::OutputSize { .. }
             | Error::StateRows { .. }
+            | Error::StateForgotten { .. }
             | Error::OtherStates { .. }
             | Error::Tensor(_) => DrupeStatus::Input,
             Error::Plan(_)

@@ -74,6 +74,16 @@ pub enum Error {
         /// There is room for as many.
         most: usize,
     },
+    /// A state with a window cannot go back so far.
+    #[error(
+        "there are no {rows} rows of state to go back to: of what is further back than a window only {least} or more are; start anew, from 0 rows"
+    )]
+    StateForgotten {
+        /// As many were asked for.
+        rows: usize,
+        /// The fewest that there are, but for 0.
+        least: usize,
+    },
     /// Programs cannot take turns at one state.
     #[error("entry {entry:?} keeps other states than the first one; make a state for programs of one artifact")]
     OtherStates {

@@ -182,6 +182,7 @@ impl Session {
         inputs: &[(&str, TensorView)],
         observer: Option<Observer<'_>>,
     ) -> Result<Vec<OutputView<'_>>, Error> {
+        state.make_room();
         let outputs: Vec<(String, *mut u8, u64)> =
             state.outputs().map(|(name, start, bytes)| (name.to_owned(), start, bytes)).collect();
         let kept = state.inputs();

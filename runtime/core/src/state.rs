@@ -15,6 +15,10 @@ use crate::tensor::TensorView;
 ///
 /// Programs of several entries may take turns at one `State`. Memory is reserved for the most rows that any of them can
 /// reach, and committed by the system as it is first written.
+///
+/// A state with a *window*, of which only so many last rows are read, has memory for not much more than these: rows lie
+/// in order, and where there is no room behind them any more the last ones move to the front, a few for each new row.
+/// About half as many rows as there is room for beside the window always stay, to go back to.
 pub struct State {
     tensors: Vec<StateTensor>,
     rows: usize,
@@ -28,7 +32,19 @@ struct StateTensor {
     row: Vec<usize>,
     row_bytes: usize,
     capacity: usize,
+    window: Option<Window>,
+    /// The rows that were dropped: memory starts with this row.
+    dropped: usize,
     memory: Memory,
+}
+
+/// Rows of a state that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Window {
+    /// So many last ones.
+    rows: usize,
+    /// The most that there may be before a run.
+    most: usize,
 }
 
 /// The first bytes of a saved state.
@@ -56,9 +72,16 @@ impl State {
                 let before = &plan.inputs[state.input.to_native() as usize];
                 let after = &plan.outputs[state.output.to_native() as usize];
                 let (capacity, row) = extents(plan, after, &sizes)?;
+                let (most, _) = extents(plan, before, &sizes)?;
+                let rows = state.window.as_ref().map(|rows| usize::try_from(rows.to_native()).unwrap_or(usize::MAX));
+                let window = rows.map(|rows| Window { rows: rows.min(most), most });
                 match tensors.get_mut(index) {
                     Some(known) if number > 0 => {
-                        if known.input != before.name.as_str() || known.row != row || known.dtype != after.dtype {
+                        if known.input != before.name.as_str()
+                            || known.row != row
+                            || known.dtype != after.dtype
+                            || known.window != window
+                        {
                             return Err(other_states(plan));
                         }
                         known.capacity = known.capacity.max(capacity);
@@ -70,6 +93,8 @@ impl State {
                         row_bytes: row.iter().product::<usize>() * after.dtype.size(),
                         row,
                         capacity,
+                        window,
+                        dropped: 0,
                         memory: Memory::new(0, None)?,
                     }),
                 }
@@ -86,14 +111,30 @@ impl State {
         self.rows
     }
 
-    /// The most rows that there can be; 0 for a model without states.
+    /// The most rows that there can be; 0 for a model without states. Those with a window have no end.
     pub fn capacity(&self) -> usize {
-        self.tensors.iter().map(|tensor| tensor.capacity).min().unwrap_or(0)
+        let most = self.tensors.iter().filter(|tensor| tensor.window.is_none()).map(|tensor| tensor.capacity).min();
+        most.unwrap_or(if self.tensors.is_empty() { 0 } else { usize::MAX })
+    }
+
+    /// The fewest rows that [`State::set_rows`] can go back to, but for 0: with fewer, a window would reach to rows that
+    /// were dropped.
+    pub fn least_rows(&self) -> usize {
+        let least = |tensor: &StateTensor| match tensor.window {
+            Some(window) if tensor.dropped > 0 => tensor.dropped + window.rows,
+            _ => 0,
+        };
+        self.tensors.iter().map(least).max().unwrap_or(0)
     }
 
     /// Bytes of the rows that are there.
     pub fn bytes(&self) -> u64 {
-        self.tensors.iter().map(|tensor| (tensor.row_bytes * self.rows) as u64).sum()
+        self.tensors.iter().map(|tensor| tensor.kept_bytes(self.rows) as u64).sum()
+    }
+
+    /// Bytes of memory, most of them committed by the system only when they are first written.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.tensors.iter().map(|tensor| (tensor.row_bytes * tensor.capacity) as u64).sum()
     }
 
     /// Bytes of all rows that there can be.
@@ -102,17 +143,36 @@ impl State {
     }
 
     /// Says how many rows count from now on: those that runs have written behind the others, or fewer, to forget the
-    /// last ones.
+    /// last ones. All can be forgotten, and no more than there are behind [`State::least_rows`].
     ///
     /// # Errors
-    /// When there is no memory for so many.
+    /// When there is no memory for so many, or what they are behind was dropped.
     pub fn set_rows(&mut self, rows: usize) -> Result<(), Error> {
         let most = self.capacity();
-        if rows > most {
+        if rows > most || self.tensors.iter().any(|tensor| rows.saturating_sub(tensor.dropped) > tensor.capacity) {
             return Err(Error::StateRows { rows, most });
+        }
+        let least = self.least_rows();
+        if rows > 0 && rows < least {
+            return Err(Error::StateForgotten { rows, least });
+        }
+        if rows == 0 {
+            self.tensors.iter_mut().for_each(|tensor| tensor.dropped = 0);
         }
         self.rows = rows;
         Ok(())
+    }
+
+    /// Drops rows in front of windows where a run's new ones may find no room.
+    pub(crate) fn make_room(&mut self) {
+        for tensor in &mut self.tensors {
+            let kept = self.rows - tensor.dropped;
+            let Some(window) = tensor.window.filter(|window| kept > window.most) else { continue };
+            let keep = window.rows + (window.most - window.rows) / 2;
+            let bytes = tensor.row_bytes;
+            tensor.memory.bytes_mut().copy_within((kept - keep) * bytes..kept * bytes, 0);
+            tensor.dropped = self.rows - keep;
+        }
     }
 
     /// A copy that goes its own way from here.
@@ -123,9 +183,9 @@ impl State {
         let mut tensors = Vec::with_capacity(self.tensors.len());
         for tensor in &self.tensors {
             let mut memory = Memory::new(tensor.bytes(tensor.capacity)?, None)?;
-            let len = tensor.row_bytes * self.rows;
+            let len = tensor.kept_bytes(self.rows);
             memory.bytes_mut()[..len].copy_from_slice(&tensor.memory.bytes()[..len]);
-            let StateTensor { input, output, dtype, row, row_bytes, capacity, .. } = tensor;
+            let StateTensor { input, output, dtype, row, row_bytes, capacity, window, dropped, .. } = tensor;
             let (input, output, row) = (input.clone(), output.clone(), row.clone());
             tensors.push(StateTensor {
                 input,
@@ -134,6 +194,8 @@ impl State {
                 row,
                 row_bytes: *row_bytes,
                 capacity: *capacity,
+                window: *window,
+                dropped: *dropped,
                 memory,
             });
         }
@@ -149,7 +211,10 @@ impl State {
         sink.write_all(&self.signature().to_le_bytes())?;
         sink.write_all(&(self.rows as u64).to_le_bytes())?;
         for tensor in &self.tensors {
-            sink.write_all(&tensor.memory.bytes()[..tensor.row_bytes * self.rows])?;
+            if tensor.window.is_some() {
+                sink.write_all(&(tensor.dropped as u64).to_le_bytes())?;
+            }
+            sink.write_all(&tensor.memory.bytes()[..tensor.kept_bytes(self.rows)])?;
         }
         Ok(())
     }
@@ -160,6 +225,17 @@ impl State {
     /// Those of the source; `InvalidData` when it holds no states, another model's, or too many rows.
     pub fn load(&mut self, source: &mut dyn Read) -> io::Result<()> {
         self.rows = 0;
+        self.tensors.iter_mut().for_each(|tensor| tensor.dropped = 0);
+        let loaded = self.load_rows(source);
+        match loaded {
+            Ok(rows) => self.rows = rows,
+            Err(_) => self.tensors.iter_mut().for_each(|tensor| tensor.dropped = 0),
+        }
+        loaded.map(|_| ())
+    }
+
+    /// [`State::load`] but for the number of rows, which it gives.
+    fn load_rows(&mut self, source: &mut dyn Read) -> io::Result<usize> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let mut head = [[0; 8]; 3];
         for part in &mut head {
@@ -176,25 +252,37 @@ impl State {
             return Err(invalid("the states have more rows than the model can keep: compile it with a longer context"));
         }
         for tensor in &mut self.tensors {
-            source.read_exact(&mut tensor.memory.bytes_mut()[..tensor.row_bytes * rows])?;
+            if let Some(window) = tensor.window {
+                let mut dropped = [0; 8];
+                source.read_exact(&mut dropped)?;
+                let dropped = usize::try_from(u64::from_le_bytes(dropped)).unwrap_or(usize::MAX);
+                let kept = rows.checked_sub(dropped);
+                let fits = |kept: &usize| *kept <= tensor.capacity && (dropped == 0 || *kept >= window.rows);
+                if kept.filter(fits).is_none() {
+                    return Err(invalid("the states have other rows than their windows ask for"));
+                }
+                tensor.dropped = dropped;
+            }
+            let len = tensor.kept_bytes(rows);
+            source.read_exact(&mut tensor.memory.bytes_mut()[..len])?;
         }
         if source.read(&mut [0])? != 0 {
             return Err(invalid("the states are followed by other bytes"));
         }
-        self.rows = rows;
-        Ok(())
+        Ok(rows)
     }
 
     /// The inputs' names and contents: the rows that are there.
     pub(crate) fn inputs(&self) -> Vec<(&str, DType, Vec<usize>)> {
-        let shape = |tensor: &StateTensor| std::iter::once(self.rows).chain(tensor.row.iter().copied()).collect();
+        let rows = |tensor: &StateTensor| self.rows - tensor.dropped;
+        let shape = |tensor: &StateTensor| std::iter::once(rows(tensor)).chain(tensor.row.iter().copied()).collect();
         self.tensors.iter().map(|tensor| (tensor.input.as_str(), tensor.dtype, shape(tensor))).collect()
     }
 
     /// The tensor whose rows are there, of the shape that [`State::inputs`] gives for state `index`.
     pub(crate) fn view<'a>(&'a self, index: usize, shape: &'a [usize]) -> TensorView<'a> {
         let tensor = &self.tensors[index];
-        let bytes = &tensor.memory.bytes()[..tensor.row_bytes * self.rows];
+        let bytes = &tensor.memory.bytes()[..tensor.kept_bytes(self.rows)];
         TensorView::new(tensor.dtype, shape, bytes).expect("rows of this size")
     }
 
@@ -211,13 +299,21 @@ impl State {
         let text: String = self
             .tensors
             .iter()
-            .map(|tensor| format!("{} {} {} {:?}\n", tensor.input, tensor.output, tensor.dtype, tensor.row))
+            .map(|tensor| {
+                let window = tensor.window.map_or(String::new(), |window| format!(" {}", window.rows));
+                format!("{} {} {} {:?}{window}\n", tensor.input, tensor.output, tensor.dtype, tensor.row)
+            })
             .collect();
         drupe_format::checksum(text.as_bytes())
     }
 }
 
 impl StateTensor {
+    /// Bytes of the rows that are there, of `rows` in all.
+    fn kept_bytes(&self, rows: usize) -> usize {
+        self.row_bytes * (rows - self.dropped)
+    }
+
     fn bytes(&self, rows: usize) -> Result<u64, OutOfMemory> {
         let bytes = (self.row_bytes as u64).checked_mul(rows as u64);
         bytes.ok_or(OutOfMemory { bytes: u64::MAX })

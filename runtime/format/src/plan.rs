@@ -138,6 +138,9 @@ pub struct State {
     pub input: u32,
     /// The position in [`Plan::outputs`]; its [`Place::Output`] buffer is no other output's.
     pub output: u32,
+    /// Some where no run reads more than so many last rows of the input: the rows before may be dropped, the input has
+    /// fewer rows then.
+    pub window: Option<u64>,
 }
 
 /// A named run of bytes that steps do not use.

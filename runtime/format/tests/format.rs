@@ -87,7 +87,7 @@ fn the_same_parts_give_the_same_bytes() {
 fn the_layout_belongs_to_the_version() {
     let file = file(&plan()).expect("valid");
     let layout = twox_hash::XxHash3_64::oneshot(&file);
-    assert_eq!((drupe_format::FORMAT_VERSION, layout), (3, 15_403_084_090_052_163_148));
+    assert_eq!((drupe_format::FORMAT_VERSION, layout), (4, 3_886_881_792_178_271_541));
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn entries_and_assets_are_read_back() {
 fn states_have_the_memory_of_one_output() {
     let with = |edit: fn(&mut Plan)| {
         let mut plan = plan();
-        plan.states = vec![State { input: 0, output: 0 }];
+        plan.states = vec![State { input: 0, output: 0, window: None }];
         edit(&mut plan);
         file(&plan).map(|_| ())
     };

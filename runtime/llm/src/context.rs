@@ -33,15 +33,20 @@ impl Context {
         self.state.bytes()
     }
 
-    /// The number of tokens that `prompt` starts with and that are known already.
+    /// The number of tokens that `prompt` starts with and that need not be read again. None, where a layer sees a window
+    /// only and what the window saw behind them was dropped: see [`Context::truncate`].
     pub fn shared(&self, prompt: &[u32]) -> usize {
-        self.tokens.iter().zip(prompt).take_while(|(known, token)| known == token).count()
+        let count = self.tokens.iter().zip(prompt).take_while(|(known, token)| known == token).count();
+        if count < self.state.least_rows() { 0 } else { count }
     }
 
     /// Forgets all but the first `count` tokens.
     ///
+    /// Where layers see a window only, rows further back are dropped in time: then at least the last quarter of the window
+    /// can be forgotten, or everything.
+    ///
     /// # Errors
-    /// None, if there are so many.
+    /// When what they are behind was dropped.
     pub fn truncate(&mut self, count: usize) -> Result<(), Error> {
         let count = count.min(self.tokens.len());
         self.state.set_rows(count)?;

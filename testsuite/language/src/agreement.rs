@@ -5,6 +5,7 @@ use crate::{Engine, Reference, Tensors};
 use drupe_eval::{Report, compare};
 use drupe_ir::{DType, Diagnostic, Module, TensorData};
 use drupe_language::Options;
+use indexmap::IndexMap;
 
 /// What is checked of a model, in order.
 pub const CHECKS: [&str; 3] = ["one pass", "continued", "gguf"];
@@ -19,12 +20,13 @@ pub fn check(reference: &Reference, engine: Engine) -> [Option<Result<Report, Di
     let of_folder = drupe_safetensors::import(&reference.folder, &options).and_then(|module| {
         let states = module.states.len();
         let caches = empty_caches(&module);
-        Ok((engine.load(module)?, caches, states))
+        let windows = windows(&module);
+        Ok((engine.load(module)?, (caches, windows), states))
     });
     let (at_once, in_parts) = match of_folder {
-        Ok((mut run, caches, states)) => {
+        Ok((mut run, (caches, windows), states)) => {
             let at_once = one_pass(&mut run, reference, &caches);
-            (at_once, (states > 0).then(|| continued(&mut run, reference, &caches)))
+            (at_once, (states > 0).then(|| continued(&mut run, reference, &caches, &windows)))
         }
         Err(error) => (Err(error), None),
     };
@@ -46,7 +48,12 @@ fn one_pass(run: &mut Runner, reference: &Reference, caches: &Tensors) -> Result
 }
 
 /// A prefix, some tokens one by one, and the rest.
-fn continued(run: &mut Runner, reference: &Reference, caches: &Tensors) -> Result<Report, Diagnostic> {
+fn continued(
+    run: &mut Runner,
+    reference: &Reference,
+    caches: &Tensors,
+    windows: &IndexMap<String, usize>,
+) -> Result<Report, Diagnostic> {
     let tokens = find(&reference.tensors, "tokens")?;
     let count = tokens.elements();
     let prefix = count / 2;
@@ -62,6 +69,9 @@ fn continued(run: &mut Runner, reference: &Reference, caches: &Tensors) -> Resul
         logits.extend_from_slice(find(&outputs, "logits")?.bytes());
         for (name, cache) in &mut caches {
             *cache = find(&outputs, &format!("{name}.next"))?.clone();
+            if let Some(rows) = windows.get(name) {
+                *cache = last_rows(cache, *rows)?;
+            }
         }
         start = end;
     }
@@ -84,8 +94,27 @@ fn empty_caches(module: &Module) -> Tensors {
         let (_, value) = module.graph.inputs().find(|(input, _)| &***input == name)?;
         Some(module.graph.ty(value).shape.iter().map(|dim| dim.as_const().unwrap_or(0) as usize).collect())
     };
-    let cache = |name: &str| Some((name.to_string(), TensorData::from_f32(shape(name)?, &[]).ok()?));
+    let dtype = |name: &str| {
+        let (_, value) = module.graph.inputs().find(|(input, _)| &***input == name)?;
+        Some(module.graph.ty(value).dtype)
+    };
+    let empty = |name: &str| TensorData::from_bytes(dtype(name)?, shape(name)?, Vec::new()).ok();
+    let cache = |name: &str| Some((name.to_string(), empty(name)?));
     module.states.keys().filter_map(|name| cache(name)).collect()
+}
+
+/// The states of which only some rows count, and how many.
+fn windows(module: &Module) -> IndexMap<String, usize> {
+    module.windows.iter().map(|(name, rows)| (name.to_string(), *rows as usize)).collect()
+}
+
+/// The last rows of `data`, as many as `rows` or all.
+fn last_rows(data: &TensorData, rows: usize) -> Result<TensorData, Diagnostic> {
+    let mut shape = data.shape.clone();
+    let [all, _, _] = *shape.as_slice() else { return Err(Diagnostic::new("reference", "a cache of another rank")) };
+    shape[0] = all.min(rows);
+    let bytes = data.bytes().len() / all.max(1) * shape[0];
+    self::data(data.dtype, shape, data.bytes()[data.bytes().len() - bytes..].to_vec())
 }
 
 fn find<'a>(tensors: &'a Tensors, name: &str) -> Result<&'a TensorData, Diagnostic> {

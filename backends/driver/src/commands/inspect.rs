@@ -192,21 +192,30 @@ fn states(plan: &ArchivedPlan) -> String {
     let most: Vec<i64> = plan.symbols.iter().map(|symbol| symbol.max.to_native() as i64).collect();
     let mut sizes = Vec::new();
     let known = evaluate(&plan.exprs, &most, &mut sizes).is_ok();
-    let (mut row_bytes, mut rows, mut shapes) = (0, i64::MAX, BTreeMap::<String, usize>::new());
+    // By the most rows that there can be, bytes of one.
+    let (mut row_bytes, mut shapes) = (BTreeMap::<i64, u64>::new(), BTreeMap::<String, usize>::new());
     for state in plan.states.iter() {
         let port = &plan.outputs[state.output.to_native() as usize];
         let [first, row @ ..] = port.shape.as_slice() else { continue };
         *shapes.entry(format!("{}{}", port.dtype, describe_shape(plan, &port.shape))).or_default() += 1;
         if known {
             let elements = row.iter().map(|dim| sizes[dim.index()].max(0) as u64).fold(1, u64::saturating_mul);
-            row_bytes += elements.saturating_mul(port.dtype.size() as u64);
-            rows = rows.min(sizes[first.index()]);
+            let sum = row_bytes.entry(sizes[first.index()].max(0)).or_default();
+            *sum = sum.saturating_add(elements.saturating_mul(port.dtype.size() as u64));
         }
     }
     let kinds: Vec<String> = shapes.into_iter().map(|(shape, count)| format!("{count} of {shape}")).collect();
-    let all = console::bytes(row_bytes.saturating_mul(rows.max(0) as u64));
-    let row = console::bytes(row_bytes);
-    format!("\nstates\n  {}\n  {row} a row, {rows} rows at most: {all}\n", kinds.join(", "))
+    let mut text = format!("\nstates\n  {}\n", kinds.join(", "));
+    let mut total = 0_u64;
+    for (rows, bytes) in &row_bytes {
+        let all = bytes.saturating_mul(*rows as u64);
+        total = total.saturating_add(all);
+        text += &format!("  {} a row, {rows} rows at most: {}\n", console::bytes(*bytes), console::bytes(all));
+    }
+    if row_bytes.len() > 1 {
+        text += &format!("  {} in all\n", console::bytes(total));
+    }
+    text
 }
 
 fn assets(artifact: &Artifact, plan: &ArchivedPlan) -> String {

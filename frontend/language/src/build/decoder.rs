@@ -25,6 +25,11 @@ pub fn build(network: &mut Network) -> Result<()> {
     network.module.symbols.insert("past".into(), SymbolRange { min: 0, max: most });
     let tokens = network.input("tokens", DType::I32, &[&seq])?;
     let caches = inputs(network, &past)?;
+    let counted = if config.layers.iter().all(|layer| window_of(network, layer).is_some()) {
+        Some(network.input(COUNTER, DType::U8, &[&past, &Dim::from(1)])?)
+    } else {
+        None
+    };
 
     network.enter(Part::Embedding, 0)?;
     let embedding = network.weight(Part::Embedding, 0, &[config.vocabulary, config.hidden])?;
@@ -52,7 +57,16 @@ pub fn build(network: &mut Network) -> Result<()> {
             let name = format!("cache.{number}.{which}");
             network.module.output(&format!("{name}.next"), grown);
             network.module.state(&name, &format!("{name}.next"));
+            let window = window_of(network, &config.layers[number]);
+            network.module.windows.extend(window.map(|window| (name.as_str().into(), window.rows as u64)));
         }
+    }
+    if let Some(counter) = counted {
+        let rows = vec![Dim::symbol("seq"), Dim::from(1)];
+        let rows = network.add(ops::Splat { dtype: DType::U8, shape: rows, value: 0.0.into() }, &[])?;
+        let grown = network.add(ops::Concat { axis: 0 }, &[counter, rows])?;
+        network.module.output(&format!("{COUNTER}.next"), grown);
+        network.module.state(COUNTER, &format!("{COUNTER}.next"));
     }
     Ok(())
 }
@@ -61,12 +75,47 @@ pub fn build(network: &mut Network) -> Result<()> {
 fn inputs(network: &mut Network, past: &Dim) -> Result<Vec<(ValueId, ValueId)>> {
     let config = network.config;
     let (heads, size) = (dim(config.key_heads), dim(config.head_size));
-    let mut cache = |name: String| network.input(&name, DType::F32, &[past, &heads, &size]);
     let mut caches = Vec::new();
-    for layer in 0..config.layers.len() {
-        caches.push((cache(format!("cache.{layer}.key"))?, cache(format!("cache.{layer}.value"))?));
+    for (number, layer) in config.layers.iter().enumerate() {
+        let before = match window_of(network, layer) {
+            Some(window) => {
+                let symbol = window.symbol();
+                let range = SymbolRange { min: 0, max: window.most as u64 };
+                network.module.symbols.insert(symbol.as_str().into(), range);
+                Dim::symbol(&symbol)
+            }
+            None => past.clone(),
+        };
+        let mut cache = |name: String| network.input(&name, DType::F32, &[&before, &heads, &size]);
+        caches.push((cache(format!("cache.{number}.key"))?, cache(format!("cache.{number}.value"))?));
     }
     Ok(caches)
+}
+
+/// The cache of a layer that sees a window only.
+struct Window {
+    /// Past tokens that it sees.
+    rows: usize,
+    /// The most past tokens that there may be: the more, the less often they are moved.
+    most: usize,
+}
+
+impl Window {
+    /// Counts the past tokens that there are.
+    fn symbol(&self) -> String {
+        format!("recent{}", self.rows)
+    }
+}
+
+/// The state that counts tokens where no layer's cache does: a byte for each.
+const COUNTER: &str = "cache.past";
+
+/// The layer's window, if that is worth dropping tokens for: there must be some to drop.
+fn window_of(network: &Network, layer: &Layer) -> Option<Window> {
+    let window = layer.window?;
+    let rows = window.checked_sub(1)?;
+    let most = rows.checked_add((window / 2).max(1))?;
+    (most < network.config.context).then_some(Window { rows, most })
 }
 
 fn shared(network: &mut Network, seq: Dim, past: &Dim) -> Result<Shared> {
@@ -87,8 +136,9 @@ fn shared(network: &mut Network, seq: Dim, past: &Dim) -> Result<Shared> {
     for layer in &config.layers {
         let window = effective_window(network, layer);
         if let std::collections::btree_map::Entry::Vacant(free) = masks.entry(window) {
+            let before = window_of(network, layer).map_or(past.clone(), |window| Dim::symbol(&window.symbol()));
             let window = Some(window).filter(|window| *window < config.context);
-            free.insert(causal_mask(network, &seq, past, window)?);
+            free.insert(causal_mask(network, &seq, &before, window)?);
         }
     }
     Ok(Shared { seq, turns, masks })

@@ -55,7 +55,7 @@ fn layers() -> Vec<u8> {
     for state in 0..60 {
         make.input(&format!("state{state}"), DType::F32, &[past], past_bytes);
         let next = make.output_buffer(&format!("next{state}"), DType::F32, &[all], all_bytes);
-        make.plan.states.push(StateRow { input: state + 1, output: state });
+        make.plan.states.push(StateRow { input: state + 1, output: state, window: None });
         make.step(StepOp::Kernel(KernelId(1)), &[(value, four, false), (next, four, true)], &[one], one);
         let step = make.plan.steps.last_mut().expect("just added");
         step.args[1].offset = past_bytes;

@@ -20,7 +20,7 @@ fn plan(entry: &str, n: i64) -> Maker {
     make.input("rows", DType::F32, &[past, one], past_bytes);
     let next = make.output_buffer("rows.next", DType::F32, &[all, one], all_bytes);
     let sum = make.output_buffer("sum", DType::F32, &[n, one], new_bytes);
-    make.plan.states = vec![StateRow { input: 1, output: 0 }];
+    make.plan.states = vec![StateRow { input: 1, output: 0, window: None }];
     let zero = make.number(0);
     let arg = |buffer: BufferId, offset, writes| Arg { buffer, offset, len: new_bytes, writes };
     make.step(StepOp::Kernel(KernelId(1)), &[(x, new_bytes, false), (next, new_bytes, true)], &[n], n);

@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// A state with a window cannot go back so far.
     #[error(
-        "there are no {rows} rows of state to go back to: of what is further back than a window only {least} or more are; start anew, from 0 rows"
+        "the states cannot go back to {rows} rows, only to {least} or more: what a window sees from there was dropped; go back to 0, and run all again"
     )]
     StateForgotten {
         /// As many were asked for.

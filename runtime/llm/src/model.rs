@@ -64,7 +64,8 @@ impl LanguageModel {
             }
         }
         let context = State::new(&[&decode])?.capacity();
-        if context == 0 {
+        // Without an end it would be one of windows only, and nothing told where a token is.
+        if context == 0 || context == usize::MAX {
             return Err(Error::Form(FormFault::Ports { entry: "decode", expected: "states" }));
         }
         let tokenizer = program.asset("tokenizer.json").map(Tokenizer::from_json).transpose()?;

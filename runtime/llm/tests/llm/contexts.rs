@@ -1,9 +1,10 @@
 //! Contexts: what was read once is not read again, and nothing comes out different.
 
-use drupe_runtime_llm::{Cancel, Context, Engine, Error, perplexity};
+use drupe_ir::DType;
+use drupe_runtime_llm::{Cancel, Context, ContextShift, Engine, Error, GenerateOptions, generate, perplexity};
 use std::ops::ControlFlow;
 
-use crate::toy::{CHUNK, CONTEXT, engine, noise};
+use crate::toy::{CHUNK, CONTEXT, WINDOW, engine, noise, windowed_engine};
 
 fn read(engine: &mut Engine, context: &mut Context, tokens: &[u32]) -> Vec<f32> {
     engine.read(context, tokens, &Cancel::default()).expect("it fits").to_vec()
@@ -114,4 +115,62 @@ fn perplexity_is_llama_cpp_s() {
     assert!(matches!(short, Err(Error::ShortText { .. })));
     let wide = perplexity(&mut engine, &text, CONTEXT + 1, None, &mut |_| ControlFlow::Continue(()));
     assert!(matches!(wide, Err(Error::Window { .. })));
+}
+
+/// Several windows' length, with chunks and single tokens, going back, saving and shifting: what comes out is what comes
+/// out where all rows stay.
+#[test]
+fn a_window_is_as_good_as_all_rows() {
+    for cache in [None, Some(DType::I8)] {
+        let (mut full, mut windowed) = (windowed_engine(true, cache), windowed_engine(false, cache));
+        let (mut all, mut some) = (full.context().expect("memory"), windowed.context().expect("memory"));
+        assert_eq!(windowed.model().context_length(), CONTEXT);
+        let tokens = noise(CONTEXT);
+        let mut both = |engines: [&mut Engine; 2], contexts: [&mut Context; 2], tokens: &[u32]| {
+            let [full, windowed] = engines;
+            let [all, some] = contexts;
+            assert_close(&read(windowed, some, tokens), &read(full, all, tokens));
+            assert_eq!(all.tokens(), some.tokens());
+        };
+        for count in [3, 40, 41, 42, 43, 44, 63, 64, 65, 66, 67, 68, 69, 70, 90] {
+            both([&mut full, &mut windowed], [&mut all, &mut some], &tokens[..count]);
+        }
+        assert!(some.bytes() < all.bytes() / 2, "{} {}", some.bytes(), all.bytes());
+        // A few tokens back, and so far that the window is gone: all is read again.
+        let branch = [&tokens[..89], &[9, 8, 7]].concat();
+        assert_eq!(some.shared(&branch), 89);
+        both([&mut full, &mut windowed], [&mut all, &mut some], &branch);
+        let branch = [&tokens[..50], &[9, 8, 7]].concat();
+        assert_eq!((all.shared(&branch), some.shared(&branch)), (50, 0));
+        assert!(some.truncate(50).is_err() && some.tokens().len() == 92);
+        both([&mut full, &mut windowed], [&mut all, &mut some], &branch);
+        // What is saved is what is there.
+        let (mut saved, mut whole) = (Vec::new(), Vec::new());
+        some.save(&mut saved).expect("memory");
+        all.save(&mut whole).expect("memory");
+        let mut loaded = windowed.context().expect("memory");
+        assert!(loaded.load(&mut whole.as_slice()).is_err(), "rows of another layout");
+        loaded.load(&mut saved.as_slice()).expect("what was saved");
+        let mut fork = loaded.fork().expect("memory");
+        for token in 0..3 * WINDOW as u32 {
+            let expected = full.step(&mut all, token).expect("it fits").to_vec();
+            for context in [&mut some, &mut loaded, &mut fork] {
+                assert_close(windowed.step(context, token).expect("it fits"), &expected);
+            }
+        }
+        // The context's end is the same: an error, or the oldest are forgotten.
+        let full_up = |engine: &mut Engine, context: &mut Context| {
+            read(engine, context, &tokens);
+            assert!(matches!(engine.step(context, 1), Err(Error::ContextFull { tokens: 98, most: CONTEXT })));
+        };
+        full_up(&mut full, &mut all);
+        full_up(&mut windowed, &mut some);
+        let shift = ContextShift::DropOldest;
+        let options = GenerateOptions { max_tokens: Some(120), shift, ..GenerateOptions::default() };
+        let mut shifted = |engine: &mut Engine, context: &mut Context| {
+            let mut quiet = |_: &str| ControlFlow::Continue(());
+            generate(engine, context, &noise(80), &options, &mut quiet).expect("it forgets").tokens
+        };
+        assert_eq!(shifted(&mut windowed, &mut some), shifted(&mut full, &mut all));
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use drupe::{Backend, CompileOptions};
-use drupe_ir::parse;
+use drupe_ir::{DType, parse};
 use drupe_runtime::{LoadOptions, Options, Program};
 use drupe_runtime_llm::{Engine, Error, LanguageModel};
 use serde_json::{Map, Value, json};
@@ -109,15 +109,20 @@ pub fn assets() -> Vec<(String, Vec<u8>)> {
 
 /// The toy's artifact with these assets.
 pub fn artifact(assets: Vec<(String, Vec<u8>)>) -> Vec<u8> {
+    artifact_of(TOY, None, assets)
+}
+
+fn artifact_of(text: &str, cache: Option<DType>, assets: Vec<(String, Vec<u8>)>) -> Vec<u8> {
     let assets = assets.into_iter().map(|(name, bytes)| (name, Arc::from(bytes))).collect();
     let options = CompileOptions {
         backend: Backend::Cranelift,
         chunk: Some(CHUNK as u64),
         score: true,
+        cache,
         assets,
         ..CompileOptions::default()
     };
-    drupe::compile(&parse(TOY, "toy.ir").expect("a module"), &options).expect("it compiles")
+    drupe::compile(&parse(text, "toy.ir").expect("a module"), &options).expect("it compiles")
 }
 
 /// The toy with these assets.
@@ -134,6 +139,34 @@ pub fn model() -> LanguageModel {
 /// An engine for the toy.
 pub fn engine() -> Engine {
     Engine::new(&model(), Options { threads: 1, ..Options::default() }).expect("enough memory")
+}
+
+/// Tokens that the windowed toy sees.
+pub const WINDOW: usize = 8;
+
+/// An engine for the toy that sees a window only: all rows stay, or those that count.
+pub fn windowed_engine(all_stay: bool, cache: Option<DType>) -> Engine {
+    let window = format!(
+        "%upto = le(%at_key, %position)
+  %window = splat() value={WINDOW} : i64[]
+  %end = sub(%position, %window)
+  %recent = gt(%at_key, %end)
+  %seen = and(%upto, %recent)"
+    );
+    let mut text = TOY.replace("%seen = le(%at_key, %position)", &window);
+    if !all_stay {
+        let (most, last) = (WINDOW - 1 + WINDOW / 2, format!(" last={}\n", WINDOW - 1));
+        text = text.replace("past in 0..=96", &format!("past in 0..={most}")).replace("past", "recent");
+        text = text.replace(".next\"\n", &format!(".next\"{last}"));
+        text = text.replace("dim seq", "state \"count\" -> \"count.next\"\ndim past in 0..=96\ndim seq");
+        text = text.replace("%value: f32[recent, 2, 8])", "%value: f32[recent, 2, 8], %count: u8[past, 1])");
+        let counted = "%one = splat() value=0.0 : u8[seq, 1]\n  %counted = concat(%count, %one) axis=0\n  return";
+        text = text.replace("return", counted).replace("%values\n}", "%values, \"count.next\" %counted\n}");
+    }
+    let artifact = artifact_of(&text, cache, assets());
+    let program = Program::from_bytes(&artifact, &LoadOptions::default()).expect("a valid artifact");
+    let model = LanguageModel::new(&program).expect("a language model");
+    Engine::new(&model, Options { threads: 1, ..Options::default() }).expect("enough memory")
 }
 
 /// Tokens that look like nothing.

@@ -126,7 +126,7 @@ fn a_window_is_as_good_as_all_rows() {
         let (mut all, mut some) = (full.context().expect("memory"), windowed.context().expect("memory"));
         assert_eq!(windowed.model().context_length(), CONTEXT);
         let tokens = noise(CONTEXT);
-        let mut both = |engines: [&mut Engine; 2], contexts: [&mut Context; 2], tokens: &[u32]| {
+        let both = |engines: [&mut Engine; 2], contexts: [&mut Context; 2], tokens: &[u32]| {
             let [full, windowed] = engines;
             let [all, some] = contexts;
             assert_close(&read(windowed, some, tokens), &read(full, all, tokens));
@@ -167,7 +167,7 @@ fn a_window_is_as_good_as_all_rows() {
         full_up(&mut windowed, &mut some);
         let shift = ContextShift::DropOldest;
         let options = GenerateOptions { max_tokens: Some(120), shift, ..GenerateOptions::default() };
-        let mut shifted = |engine: &mut Engine, context: &mut Context| {
+        let shifted = |engine: &mut Engine, context: &mut Context| {
             let mut quiet = |_: &str| ControlFlow::Continue(());
             generate(engine, context, &noise(80), &options, &mut quiet).expect("it forgets").tokens
         };

@@ -137,11 +137,6 @@ impl State {
         self.tensors.iter().map(|tensor| (tensor.row_bytes * tensor.capacity) as u64).sum()
     }
 
-    /// Bytes of all rows that there can be.
-    pub fn most_bytes(&self) -> u64 {
-        self.tensors.iter().map(|tensor| (tensor.row_bytes * tensor.capacity) as u64).sum()
-    }
-
     /// Says how many rows count from now on: those that runs have written behind the others, or fewer, to forget the
     /// last ones. All can be forgotten, and no more than there are behind [`State::least_rows`].
     ///

@@ -21,7 +21,7 @@ impl LanguageModel {
     pub fn keep_within(&self, budget: u64, threads: usize) -> Result<(), Error> {
         let mut programs = vec![self.decode(), self.prefill()];
         programs.extend(self.score());
-        let mut other = resident_now() + SLACK + State::new(&programs)?.most_bytes();
+        let mut other = resident_now() + SLACK + State::new(&programs)?.reserved_bytes();
         for program in programs {
             other += program.working_memory(threads)?;
         }

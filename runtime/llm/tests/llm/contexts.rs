@@ -1,7 +1,9 @@
 //! Contexts: what was read once is not read again, and nothing comes out different.
 
 use drupe_ir::DType;
-use drupe_runtime_llm::{Cancel, Context, ContextShift, Engine, Error, GenerateOptions, generate, perplexity};
+use drupe_runtime_llm::{
+    Cancel, Context, ContextShift, Engine, Error, GenerateOptions, Sampling, generate, perplexity,
+};
 use std::ops::ControlFlow;
 
 use crate::toy::{CHUNK, CONTEXT, WINDOW, engine, noise, windowed_engine};
@@ -166,7 +168,9 @@ fn a_window_is_as_good_as_all_rows() {
         full_up(&mut full, &mut all);
         full_up(&mut windowed, &mut some);
         let shift = ContextShift::DropOldest;
-        let options = GenerateOptions { max_tokens: Some(120), shift, ..GenerateOptions::default() };
+        let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+        let (stop_tokens, usual) = (Vec::new(), GenerateOptions::of(full.model()));
+        let options = GenerateOptions { max_tokens: Some(120), shift, sampling, stop_tokens, ..usual };
         let shifted = |engine: &mut Engine, context: &mut Context| {
             let mut quiet = |_: &str| ControlFlow::Continue(());
             generate(engine, context, &noise(80), &options, &mut quiet).expect("it forgets").tokens

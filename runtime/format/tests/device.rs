@@ -122,7 +122,7 @@ fn reads_what_was_written() {
 fn the_layout_belongs_to_the_version() {
     let file = file(&cpu_plan(), &[&device_plan()]).expect("valid");
     let layout = twox_hash::XxHash3_64::oneshot(&file);
-    assert_eq!((drupe_format::FORMAT_VERSION, layout), (3, 5_080_280_589_953_414_509));
+    assert_eq!((drupe_format::FORMAT_VERSION, layout), (4, 5_082_426_845_695_301_950));
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn add_dequantized(module: &mut Module, random: &mut Random, like: &Type) {
         Some(module.constant(&format!("integers {}", random.bits()), data))
     };
     let integers = constant(dtype, &shape, random);
-    let divisors: Vec<usize> = (1..=shape[axis]).filter(|groups| shape[axis] % groups == 0).collect();
+    let divisors: Vec<usize> = (1..=shape[axis]).filter(|groups| shape[axis].is_multiple_of(*groups)).collect();
     shape[axis] = *random.pick(&divisors);
     let scales = constant(scale_dtype, &shape, random);
     if let (Some(integers), Some(scales)) = (integers, scales) {

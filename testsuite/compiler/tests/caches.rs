@@ -211,7 +211,7 @@ fn rounded(values: &[f32], cache: Option<DType>, size: usize) -> Vec<f64> {
         Some(cache) => cache,
     };
     let wanted = if cache == DType::I8 { 64 } else { 32 };
-    let group = if size % wanted == 0 { wanted } else { size };
+    let group = if size.is_multiple_of(wanted) { wanted } else { size };
     let mut result = Vec::new();
     for x in values.chunks(group) {
         let least = x.iter().copied().fold(f32::INFINITY, f32::min);

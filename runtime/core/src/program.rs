@@ -232,6 +232,17 @@ impl Program {
         Ok(())
     }
 
+    /// Asks the system to bring all weights into memory, and does not wait for it: what is done next hides some of the time
+    /// that a file takes which was not read before.
+    pub fn read_ahead(&self) {
+        #[cfg(unix)]
+        if let Storage::Mapped(pages) = &self.shared.storage {
+            let constants = &self.shared.constants;
+            // It is a wish: where it is not granted pages come as they are read.
+            let _ = pages.advise_range(memmap2::Advice::WillNeed, constants.start, constants.len());
+        }
+    }
+
     /// What reads the weights of which only some are in memory, if that was asked for.
     pub(crate) fn stream(&self) -> Option<&WeightStream> {
         self.shared.stream.get()?.as_ref()

@@ -38,7 +38,10 @@ impl LanguageModel {
     /// # Errors
     /// As for [`Program::open`] and [`LanguageModel::new`].
     pub fn open(path: impl AsRef<Path>) -> Result<LanguageModel, Error> {
-        LanguageModel::new(&Program::open(path)?)
+        let program = Program::open(path)?;
+        // While the tokenizer is made.
+        program.read_ahead();
+        LanguageModel::new(&program)
     }
 
     /// The language model that `program` is one of the entries of.

@@ -52,7 +52,12 @@ impl LanguageArgs {
     /// Opens the artifact, or compiles in memory.
     pub(crate) fn open(&self) -> Result<LanguageModel, Diagnostic> {
         self.check()?;
-        opened(&self.model.program()?)
+        let program = self.model.program()?;
+        if self.memory_budget.is_none() {
+            // While the tokenizer is made.
+            program.read_ahead();
+        }
+        opened(&program)
     }
 
     /// [`LanguageArgs::open`]; what is compiled has an entry `score`.

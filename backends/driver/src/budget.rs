@@ -123,7 +123,7 @@ pub(crate) fn halves(text: &[i32]) -> (&[i32], &[i32]) {
 
 /// `scheme` first, and what has more bits.
 fn candidates(scheme: Scheme) -> Vec<Scheme> {
-    let with = |bits, group, offsets| Scheme { weights: WeightScheme { bits, group, offsets }, ..scheme };
+    let with = |bits, group, offsets| Scheme { weights: WeightScheme { bits, group, offsets, float: false }, ..scheme };
     let mut found = vec![scheme];
     if scheme.weights.bits == 4 {
         found.extend([with(4, Some(32), false), with(4, Some(32), true)]);
@@ -142,7 +142,7 @@ fn candidates(scheme: Scheme) -> Vec<Scheme> {
 
 /// Inputs of 16 bits: nothing else needs to be done to them.
 fn widened(scheme: Scheme) -> Scheme {
-    Scheme { weights: scheme.weights, activations: Activations::Sixteen, outliers: false, smooth: false, rotate: false }
+    Scheme { activations: Activations::Sixteen, outliers: false, smooth: false, rotate: false, ..scheme }
 }
 
 /// What inputs of 16 bits cost more, relative to the bytes of the weights: they are multiplied twice.
@@ -150,7 +150,7 @@ const WIDE_COST: f64 = 0.3;
 
 fn rated(group: &Group, choice: &Choice, sensitivity: f64) -> Candidate {
     let bytes = choice.bytes(group);
-    let extra = if choice.wide { (bytes as f64 * WIDE_COST) as u64 } else { 0 };
+    let extra = if choice.activations == Activations::Sixteen { (bytes as f64 * WIDE_COST) as u64 } else { 0 };
     Candidate { cost: bytes + extra, rise: sensitivity * choice.error.unwrap_or(0.0) }
 }
 

@@ -5,7 +5,7 @@ use drupe_entries::{bind_symbol, new_rows};
 use drupe_ir::{Diagnostic, Module};
 use drupe_quantize::{
     DIVERGENCE, GATES, LOG_PROBABILITIES, Observed, REFERENCE, range_output, rows_output, with_divergence,
-    with_observations,
+    with_numbers, with_observations,
 };
 use drupe_runtime::{LoadOptions, Options, OutputView, Program, Session, Tensor, TensorView};
 
@@ -17,7 +17,7 @@ const JUDGED: f64 = 0.75;
 
 /// What the inputs of linear layers are like, over all windows of `text`.
 pub(crate) fn observe(module: &Module, text: &[i32], options: &CompileOptions) -> Result<Vec<Observed>, Diagnostic> {
-    let mut runner = Runner::new(module, text, options, with_observations)?;
+    let mut runner = Runner::new(module, text, options, |module| with_numbers(&with_observations(module)?))?;
     let mut observed: Vec<Observed> = Vec::new();
     for window in text.chunks_exact(runner.window) {
         let outputs = runner.run(window, &[])?;

@@ -3,8 +3,8 @@
 use crate::budget::{self, halves};
 use crate::calibrate::observe;
 use crate::options::CompileOptions;
-use drupe_ir::{Diagnostic, Module, Op};
-use drupe_quantize::{Choice, Group, Scheme, choose, find_linears, quantize_linears};
+use drupe_ir::{Diagnostic, Module};
+use drupe_quantize::{Choice, Group, Scheme, choose, constant_name, find_linears, quantize_linears};
 
 /// How a model was quantised.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,6 +51,17 @@ pub(crate) fn quantize(module: &Module, options: &CompileOptions) -> Result<(Mod
         return Err(Diagnostic::new("quantise", "the model has no linear layers to quantise")
             .help("compile it without --quant"));
     }
+    if scheme.stored && options.error_budget.is_some() {
+        return Err(Diagnostic::new(
+            "quantise",
+            "weights that stay as they are stored leave a budget nothing to choose",
+        )
+        .help("leave --error-budget out, or choose another scheme, say --quant w4a8-outliers"));
+    }
+    if scheme.stored && groups.iter().all(|group| group.stored.is_none()) {
+        return Err(Diagnostic::new("quantise", "the model's file has no layer's weights in integers to keep")
+            .help("compile a GGUF file of quantised weights, or choose another scheme, say --quant w8a8"));
+    }
     let text = match options.error_budget {
         Some(_) => halves(&options.calibration).0,
         None => &options.calibration,
@@ -73,10 +84,7 @@ pub(crate) fn quantize(module: &Module, options: &CompileOptions) -> Result<(Mod
 fn report(module: &Module, groups: &[Group], choices: &[Option<Choice>]) -> QuantizeReport {
     let of = |(group, choice): (&Group, &Option<Choice>)| {
         let choice = choice.as_ref()?;
-        let name = match &module.graph.node(group.linears.first()?.weight).op {
-            Op::Const(constant) => constant.name.to_string(),
-            _ => String::new(),
-        };
+        let name = constant_name(module, group.linears.first()?.weight).unwrap_or_default().to_owned();
         let shape = (group.depth(), group.columns());
         Some(GroupReport {
             name,

@@ -15,7 +15,8 @@ use std::path::Path;
 /// Reads the model at `path`: `.onnx`, a folder with `config.json` and safetensors, `.gguf`, or `.ir` for textual IR.
 pub fn import(path: &Path, options: &CompileOptions) -> Result<Module, Diagnostic> {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    let language = drupe_language::Options { context: options.context };
+    let stored = options.quantize.is_some_and(|scheme| scheme.stored);
+    let language = drupe_language::Options { context: options.context, stored };
     options.watch.stage("import", || match extension.as_deref() {
         _ if path.is_dir() => drupe_safetensors::import(path, &language),
         Some("onnx") => {

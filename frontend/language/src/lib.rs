@@ -81,6 +81,9 @@ use std::sync::Arc;
 pub struct Options {
     /// The most positions, past ones included; what the model was made for, but no more than 4096, if not given.
     pub context: Option<usize>,
+    /// Whether matrices that the checkpoint has in integers stay so: each is then a `dequantize_matrix` of its integers, scales and
+    /// offsets, instead of a constant of f32.
+    pub stored: bool,
 }
 
 /// A trained model, as a container of weights presents it.

@@ -87,6 +87,20 @@ pub struct QuantizedTensor {
 }
 
 impl QuantizedTensor {
+    /// The same with its scales in f16, and with its offsets, where f16 holds all of them exactly.
+    pub fn with_small_scales(self) -> Result<QuantizedTensor, Diagnostic> {
+        let small = |data: TensorData| -> Result<TensorData, Diagnostic> {
+            let halves = data.to_f32().and_then(|numbers| {
+                let exact = |number: f32| Some(half::f16::from_f32(number)).filter(|half| half.to_f32() == number);
+                numbers.into_iter().map(exact).collect::<Option<Vec<half::f16>>>()
+            });
+            let Some(halves) = halves else { return Ok(data) };
+            let bytes = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
+            TensorData::from_bytes(DType::F16, data.shape, bytes).map_err(|error| Diagnostic::new("parse", error))
+        };
+        Ok(QuantizedTensor { scales: small(self.scales)?, offsets: self.offsets.map(small).transpose()?, ..self })
+    }
+
     /// The numbers that it stands for, f32 [rows, columns]: product and sum are each rounded once, as llama.cpp's
     /// `dequantize_row_*` do.
     pub fn dequantize(&self) -> Result<TensorData, Diagnostic> {

@@ -24,7 +24,7 @@ fn defaults_of_families_are_objects() {
 
 #[test]
 fn a_decoder_has_the_form_that_the_page_says() {
-    let module = build(&config(), &weights(), &Options { context: Some(8) }).unwrap();
+    let module = build(&config(), &weights(), &Options { context: Some(8), ..Options::default() }).unwrap();
     let text = module.to_string();
     assert!(text.contains("dim seq in 1..=8") && text.contains("dim past in 0..=8"), "{text}");
     let inputs: Vec<String> =
@@ -40,7 +40,7 @@ fn a_decoder_has_the_form_that_the_page_says() {
 
 #[test]
 fn the_whole_module_of_two_layers() {
-    insta::assert_snapshot!(build(&config(), &weights(), &Options { context: Some(4) }).unwrap());
+    insta::assert_snapshot!(build(&config(), &weights(), &Options { context: Some(4), ..Options::default() }).unwrap());
 }
 
 #[test]
@@ -142,6 +142,6 @@ fn configurations_that_make_no_sense_name_their_key() {
 
 #[test]
 fn a_context_beyond_reason_is_refused() {
-    let error = build(&config(), &weights(), &Options { context: Some(usize::MAX) }).unwrap_err();
+    let error = build(&config(), &weights(), &Options { context: Some(usize::MAX), ..Options::default() }).unwrap_err();
     assert!(error.message.starts_with("a context of 18446744073709551615 positions"), "{error}");
 }

@@ -1,6 +1,6 @@
 //! What cannot be lowered, said in the model's terms.
 
-use drupe_ir::{Diagnostic, Module, Node, Op, ValueId, ops};
+use drupe_ir::{Diagnostic, Module, Node, Op, ValueId};
 
 /// Octets that no value has: more than any machine addresses.
 const MOST_BYTES: i64 = 1 << 47;
@@ -39,12 +39,12 @@ pub fn check(module: &Module) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// Whether `value` is a constant that is read as the weight of quantized products only.
+/// Whether `value` is a constant that is read as a quantized matrix only.
 fn is_only_weight(module: &Module, value: ValueId) -> bool {
     let graph = &module.graph;
     let reads_as_weight = |reader: &Node| {
         let mut positions = (0..reader.operands.len()).filter(|operand| reader.operands[*operand] == value);
-        positions.all(|operand| operand == ops::QuantizedLinear::WEIGHT && matches!(reader.op, Op::QuantizedLinear(_)))
+        positions.all(|operand| reader.op.quantized_operands().is_some_and(|at| at.weight == operand))
     };
     let output = graph.outputs.values().any(|output| *output == value);
     matches!(graph.node(value).op, Op::Const(_)) && !output && graph.nodes.iter().all(reads_as_weight)

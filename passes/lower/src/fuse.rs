@@ -71,7 +71,7 @@ pub fn assign_roles(module: &Module, observe: bool) -> Vec<Role> {
                 None => Role::Builtin,
                 Some(body) => {
                     folds[at] = !body.folds.is_empty();
-                    quantized[at] = matches!(node.op, Op::QuantizedLinear(_));
+                    quantized[at] = matches!(node.op, Op::QuantizedLinear(_) | Op::WeightQuantizedLinear(_));
                     Role::Kernel
                 }
             },

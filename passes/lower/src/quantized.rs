@@ -26,19 +26,36 @@ const MOST_ELEMENTS: i64 = 1 << 16;
 /// The loads of a quantized product's fold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loads {
-    /// The integers that move along the rows.
+    /// The integers that move along the rows, or floats.
     pub x: ScalarId,
-    /// Their scale.
-    pub x_scale: ScalarId,
+    /// The scale of integers; none for floats.
+    pub x_scale: Option<ScalarId>,
     /// The integers that move along the columns.
     pub weight: ScalarId,
     /// Their scale.
     pub weight_scale: ScalarId,
     /// What is added to the scaled weight.
     pub offset: Option<ScalarId>,
+    /// Whether weights are floats of 4 bits.
+    pub small_floats: bool,
 }
 
-/// A fold as products of integers, whose constants are packed. The addresses of its loads in a nest are those before
+/// How a matrix of integers is packed for all levels of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// Elements of a row.
+    pub depth: i64,
+    /// Bits of a weight.
+    pub bits: u32,
+    /// Whether weights have a sign.
+    pub signed: bool,
+    /// What packed weights are as factors of integers.
+    pub factor: DType,
+    /// What packed weights are more than the weights.
+    pub bias: i64,
+}
+
+/// A fold as products whose constants are packed: of integers, or of floats with integers. The addresses of its loads in a nest are those before
 /// packing; the operands are the packed ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quantized {
@@ -48,20 +65,14 @@ pub struct Quantized {
     pub sums: Option<ScalarId>,
     /// The loop variable that is the column.
     pub column: usize,
-    /// Elements of a row.
-    pub depth: i64,
     /// Elements for which no scale changes.
     pub run: i64,
     /// Elements that share a scale of x.
     pub x_run: i64,
     /// Elements that share a scale of the weights.
     pub weight_run: i64,
-    /// Bits of a weight.
-    pub bits: u32,
-    /// What packed weights are as factors.
-    pub factor: DType,
-    /// What packed weights are more than the weights.
-    pub bias: i64,
+    /// How the weights lie.
+    pub packing: Packing,
 }
 
 impl Loads {
@@ -84,15 +95,29 @@ impl Loads {
             Scalar::Binary(BinaryOp::Add, a, b) => (*a, Some(load(*b)?)),
             _ => (scaled_weight, None),
         };
-        let ((x_scale, x), (weight_scale, weight)) = (product(scaled_x)?, product(scaled_weight)?);
+        let (weight_scale, weight) = product(scaled_weight)?;
+        let (x_scale, x) = match product(scaled_x) {
+            Some((x_scale, x)) => (Some(load(x_scale)?), x),
+            None => (None, scaled_x),
+        };
+        // What else is made of one code is a float of 4 bits.
+        let coded = || {
+            let is_load = |id: &ScalarId| matches!(body.node(*id), Scalar::Load { .. });
+            let mut loads = body.reachable(weight).into_iter().filter(is_load);
+            loads.next().filter(|code| loads.next().is_none() && body.dtype(*code) == DType::U4)
+        };
+        let integer = load(weight);
         let loads = Loads {
             x: load(x)?,
-            x_scale: load(x_scale)?,
-            weight: load(weight)?,
+            x_scale,
+            small_floats: integer.is_none(),
+            weight: integer.or_else(coded)?,
             weight_scale: load(weight_scale)?,
             offset,
         };
-        let octets = body.dtype(loads.x) == DType::I8 && body.dtype(loads.weight).bits() <= 8;
+        let x = if loads.x_scale.is_some() { DType::I8 } else { DType::F32 };
+        let weight = body.dtype(loads.weight);
+        let octets = body.dtype(loads.x) == x && weight.is_int() && weight.bits() <= 8;
         (octets && fold.op == FoldOp::Sum).then_some(loads)
     }
 }
@@ -126,9 +151,44 @@ impl Quantized {
         let Scalar::Index(column) = body.node(column) else { return None };
         let plain = *body.node(inner) == Scalar::Reduce(0) && index(loads.x)?.last() == Some(&inner);
         let depth = body.folds[0].space[0].as_const()?;
-        let (x_run, weight_run) = (last(loads.x_scale)?, last(loads.weight_scale)?);
+        let weight_run = last(loads.weight_scale)?;
+        let x_run = loads.x_scale.map_or(Some(depth), last)?;
         let run = greatest_common_divisor(x_run, weight_run);
-        let dtype = body.dtype(loads.weight);
+        let packing = Packing::new(body.dtype(loads.weight), depth, target);
+        let quantized = Quantized { loads, sums: None, column: *column, run, x_run, weight_run, packing };
+        let whole = run == depth || run % quantized.packing.block() == 0;
+        (plain && whole && depth > 0 && run <= MOST_ELEMENTS).then_some(quantized)
+    }
+
+    /// Whether x stays float.
+    pub fn of_floats(&self) -> bool {
+        self.loads.x_scale.is_none()
+    }
+
+    /// Runs of a row.
+    pub fn runs(&self) -> i64 {
+        self.packing.depth / self.run
+    }
+
+    /// Whether sums of x are read: offsets are multiplied by them, and what integers are biased by is.
+    pub fn needs_sums(&self) -> bool {
+        self.loads.offset.is_some() || self.starts_at_bias()
+    }
+
+    /// Whether accumulators start at what the bias of packed weights adds.
+    pub fn starts_at_bias(&self) -> bool {
+        self.packing.bias != 0 && !self.of_floats()
+    }
+
+    /// What sums of x are multiplied by: accumulators start there.
+    pub fn sum_factor(&self) -> i64 {
+        if self.starts_at_bias() { -self.packing.bias } else { 1 }
+    }
+}
+
+impl Packing {
+    /// The packing of rows of `depth` integers of type `dtype`.
+    pub fn new(dtype: DType, depth: i64, target: &Target) -> Packing {
         let (bits, signed) = (dtype.bits(), dtype.is_signed_int());
         let unsigned_factors = target.levels.iter().any(|level| level.int8_dot == Some(Int8Dot::Vnni));
         let (factor, bias) = match (bits, signed) {
@@ -140,10 +200,7 @@ impl Quantized {
         };
         // Nibbles are octets of either sign.
         let factor = if bits == 4 && !unsigned_factors { DType::I8 } else { factor };
-        let quantized =
-            Quantized { loads, sums: None, column: *column, depth, run, x_run, weight_run, bits, factor, bias };
-        let whole = run == depth || run % quantized.block() == 0;
-        (plain && whole && depth > 0 && run <= MOST_ELEMENTS).then_some(quantized)
+        Packing { depth, bits, signed, factor, bias }
     }
 
     /// Elements of a block.
@@ -154,21 +211,6 @@ impl Quantized {
     /// Blocks of a row.
     pub fn blocks(&self) -> i64 {
         (self.depth + self.block() - 1) / self.block()
-    }
-
-    /// Runs of a row.
-    pub fn runs(&self) -> i64 {
-        self.depth / self.run
-    }
-
-    /// Whether sums of x are read.
-    pub fn needs_sums(&self) -> bool {
-        self.bias != 0 || self.loads.offset.is_some()
-    }
-
-    /// What sums of x are multiplied by: accumulators start there.
-    pub fn sum_factor(&self) -> i64 {
-        if self.bias == 0 { 1 } else { -self.bias }
     }
 
     /// The weights `[columns, depth]`, packed.
@@ -219,4 +261,51 @@ impl Quantized {
         }
         TensorData::from_bytes(data.dtype, vec![panels, groups, panel], packed).ok()
     }
+
+    /// Where element `inner` of row `row` of the packed weights is: the octet, and whether it is in the high nibble.
+    fn position(&self, body: &mut Body, row: ScalarId, inner: ScalarId) -> (ScalarId, Option<ScalarId>) {
+        let block = body.int(self.block());
+        let at_block = body.binary(BinaryOp::FloorDiv, inner, block);
+        let line = in_panel(body, row, self.blocks(), at_block);
+        let octets = body.int(BLOCK_OCTETS);
+        let first = body.binary(BinaryOp::Mul, line, octets);
+        let octet = body.binary(BinaryOp::Mod, inner, octets);
+        let at = body.binary(BinaryOp::Add, first, octet);
+        let high = (self.bits == 4).then(|| {
+            let in_block = body.binary(BinaryOp::Mod, inner, block);
+            body.binary(BinaryOp::Ge, in_block, octets)
+        });
+        (at, high)
+    }
+
+    /// Element `inner` of row `row`, an i32, of the packed weights, which are the octets of `operand`.
+    pub fn element(&self, body: &mut Body, operand: usize, row: ScalarId, inner: ScalarId) -> ScalarId {
+        let (at, high) = self.position(body, row, inner);
+        let octet = body.load(operand, vec![at]);
+        let mut number = body.cast(DType::I32, octet);
+        if let Some(high) = high {
+            let (four, mask) = (body.number(DType::I32, 4.0), body.number(DType::I32, 15.0));
+            let shifted = body.binary(BinaryOp::Shr, number, four);
+            number = body.select(high, shifted, number);
+            number = body.binary(BinaryOp::And, number, mask);
+        }
+        let bias = body.number(DType::I32, self.bias as f64);
+        body.binary(BinaryOp::Sub, number, bias)
+    }
+
+    /// The scale or offset of group `group`, of `groups`, of row `row`: an element of `operand`, which has them packed.
+    pub fn scale(body: &mut Body, operand: usize, row: ScalarId, groups: i64, group: ScalarId) -> ScalarId {
+        let at = in_panel(body, row, groups, group);
+        body.load(operand, vec![at])
+    }
+}
+
+/// The position of line `line`, of `lines`, of column `row` in panels.
+fn in_panel(body: &mut Body, row: ScalarId, lines: i64, line: ScalarId) -> ScalarId {
+    let (width, lines) = (body.int(PANEL), body.int(lines));
+    let (panel, lane) = (body.binary(BinaryOp::FloorDiv, row, width), body.binary(BinaryOp::Mod, row, width));
+    let before = body.binary(BinaryOp::Mul, panel, lines);
+    let line = body.binary(BinaryOp::Add, before, line);
+    let line = body.binary(BinaryOp::Mul, line, width);
+    body.binary(BinaryOp::Add, line, lane)
 }

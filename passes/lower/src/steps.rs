@@ -179,6 +179,8 @@ impl<'a> Builder<'a> {
         let mut body = if self.options.gpu.is_some() { widen(&region.body) } else { region.body.clone() };
         let quantized = self.quantized(region, &mut body, &mut homes, &to);
         if quantized.is_none() {
+            // Where it is no look-up there is nothing to do.
+            let _ = self.look_up(region, &mut body, &mut homes);
             self.widen_nibbles(region, &mut body, &mut homes);
         }
         let first_step = self.steps.len();

@@ -6,15 +6,17 @@ use crate::measure::Probe;
 use crate::outliers::{hot_channels, pays};
 use crate::scheme::{Activations, Scheme, WeightScheme};
 use crate::transform::{Transform, smoothing};
-use drupe_ir::{Diagnostic, Module, Op, ValueId};
+use drupe_ir::{DType, Diagnostic, Module, Op, ValueId};
 
 /// How the layers of one input are quantised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// How weights are stored.
     pub weights: WeightScheme,
-    /// Whether the input has 16 bits instead of 8.
-    pub wide: bool,
+    /// The input.
+    pub activations: Activations,
+    /// Whether the weights keep the integers that the module has them in; `weights` says nothing then.
+    pub stored: bool,
     /// The scale of the input; none for one of each token.
     pub scale: Option<f32>,
     /// What is done to the input before it is rounded, and undone in the weights.
@@ -30,20 +32,23 @@ impl Choice {
     pub fn scheme(&self) -> Scheme {
         Scheme {
             weights: self.weights,
-            activations: match (self.wide, self.scale) {
-                (true, _) => Activations::Sixteen,
-                (false, Some(_)) => Activations::Static,
-                (false, None) => Activations::PerToken,
-            },
+            activations: self.activations,
             outliers: !self.hot.is_empty(),
             smooth: self.transform.divisors.is_some(),
             rotate: self.transform.rotated,
+            stored: self.stored,
         }
     }
 
     /// Bytes of `group`'s weights as they are stored: what a token reads.
     pub fn bytes(&self, group: &Group) -> u64 {
         let (depth, columns) = (group.depth() as u64, group.columns() as u64);
+        let hot = 4 * self.hot.len() as u64;
+        if let Some(form) = group.stored.as_ref().filter(|_| self.stored) {
+            let numbers = form.scales.bits() + form.offsets.map_or(0, DType::bits);
+            return columns
+                * (depth * u64::from(form.values.bits()) / 8 + form.groups as u64 * u64::from(numbers) / 8 + hot);
+        }
         let runs = self
             .weights
             .group
@@ -51,7 +56,7 @@ impl Choice {
             .filter(|run| depth.is_multiple_of(*run))
             .map_or(1, |run| depth / run);
         let numbers = if self.weights.offsets { 2 } else { 1 };
-        columns * (depth * u64::from(self.weights.bits) / 8 + 2 * numbers * runs + 4 * self.hot.len() as u64)
+        columns * (depth * u64::from(self.weights.bits) / 8 + 2 * numbers * runs + hot)
     }
 }
 
@@ -70,7 +75,7 @@ pub fn choose(
     Ok(choices.into_iter().map(|mut of_group| of_group.pop()).collect())
 }
 
-/// [`choose`] for several schemes: for each group the choice of every scheme, in the order of `schemes`.
+/// [`choose`] for several schemes: for each group the choice of every scheme that is possible, in the order of `schemes`.
 pub fn choose_among(
     module: &Module,
     schemes: &[Scheme],
@@ -109,7 +114,8 @@ fn choices_of(
 ) -> Result<Vec<Choice>, Diagnostic> {
     let probe = Probe::new(module, group, observed)?;
     let vocabulary = group.linears.iter().any(|linear| is_gathered(module, linear.weight));
-    schemes.iter().map(|scheme| choice_of(*scheme, vocabulary, observed, probe.as_ref())).collect()
+    let possible = schemes.iter().filter(|scheme| !scheme.stored || group.stored.is_some());
+    possible.map(|scheme| choice_of(*scheme, vocabulary, observed, probe.as_ref())).collect()
 }
 
 /// How much of the range goes from inputs to weights: what is tried.
@@ -135,7 +141,8 @@ fn choice_of(
         let mut choice = Choice {
             // A vocabulary is read by tokens as well: it keeps 8 bits.
             weights: if vocabulary { WeightScheme::EIGHT } else { scheme.weights },
-            wide: scheme.activations == Activations::Sixteen,
+            activations: scheme.activations,
+            stored: scheme.stored,
             scale: (scheme.activations == Activations::Static).then_some(largest / 127.0),
             transform: Transform { divisors, rotated: scheme.rotate && !vocabulary },
             hot: hot.to_vec(),

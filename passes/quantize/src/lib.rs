@@ -42,6 +42,7 @@ mod outliers;
 mod quantize_linears;
 mod quantize_states;
 mod scheme;
+mod stored;
 mod transform;
 mod weights;
 
@@ -57,5 +58,6 @@ pub use outliers::hot_channels;
 pub use quantize_linears::{GATES, quantize_by_gates, quantize_linears};
 pub use quantize_states::{StateBits, quantize_states};
 pub use scheme::{Activations, Scheme, WeightScheme};
+pub use stored::{StoredForm, constant_name, with_numbers};
 pub use transform::Transform;
 pub use weights::{QuantizedWeights, quantize_weights};

@@ -4,11 +4,11 @@ use crate::calibrate::Observed;
 use crate::choose::Choice;
 use crate::linears::{Group, rows_of};
 use crate::quantize_linears::WIDE_MOST;
-use crate::scheme::WeightScheme;
+use crate::scheme::{Activations, WeightScheme};
+use crate::stored::numbers;
 use crate::transform::Transform;
-use crate::weights::{QuantizedWeights, quantize_weights};
-use drupe_ir::{DType, Diagnostic, Module, TensorData};
-use half::f16;
+use crate::weights::quantize_weights;
+use drupe_ir::{Diagnostic, Module, TensorData};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -98,9 +98,13 @@ impl Probe<'_> {
         }
         let mut weights = self.weights.clone();
         choice.transform.weights(&mut weights, self.depth);
-        let shape = vec![weights.len() / self.depth, self.depth];
-        let data = TensorData::from_f32(shape, &weights).map_err(|error| Diagnostic::new("quantise", error))?;
-        let stored: Rc<[f32]> = real(&quantize_weights(&data, choice.weights)?, self.depth).into();
+        if !choice.stored {
+            let shape = vec![weights.len() / self.depth, self.depth];
+            let data = TensorData::from_f32(shape, &weights).map_err(|error| Diagnostic::new("quantise", error))?;
+            let quantized = quantize_weights(&data, choice.weights)?;
+            weights = numbers(&quantized, choice.weights.float)?.to_f32().unwrap_or_default();
+        }
+        let stored: Rc<[f32]> = weights.into();
         self.stored.borrow_mut().push((choice.weights, choice.transform.clone(), stored.clone()));
         Ok(stored)
     }
@@ -108,35 +112,13 @@ impl Probe<'_> {
 
 /// A row as the numbers that its integers stand for.
 fn round(row: &mut [f32], choice: &Choice) {
+    if choice.activations == Activations::Float {
+        return;
+    }
     let largest = row.iter().fold(1e-30f32, |most, value| most.max(value.abs()));
-    let most = if choice.wide { WIDE_MOST } else { 127.0 };
+    let most = if choice.activations == Activations::Sixteen { WIDE_MOST } else { 127.0 };
     let scale = choice.scale.unwrap_or(largest / most);
     row.iter_mut().for_each(|value| *value = (*value / scale).clamp(-most, most).round_ties_even() * scale);
-}
-
-/// The numbers that integers stand for, of rows of `depth`.
-fn real(weights: &QuantizedWeights, depth: usize) -> Vec<f32> {
-    let bytes = weights.values.bytes();
-    let nibbles = || bytes.iter().flat_map(|octet| [octet & 15, octet >> 4]);
-    let mut values: Vec<f32> = match weights.values.dtype {
-        DType::I4 => nibbles().map(|nibble| f32::from(((nibble << 4) as i8) >> 4)).collect(),
-        DType::U4 => nibbles().map(f32::from).collect(),
-        DType::U8 => bytes.iter().copied().map(f32::from).collect(),
-        _ => bytes.iter().map(|octet| f32::from(*octet as i8)).collect(),
-    };
-    let halves = |data: &TensorData| -> Vec<f32> {
-        data.bytes().chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32()).collect()
-    };
-    let run = depth / weights.scales.shape[1].max(1);
-    for (values, scale) in values.chunks_mut(run.max(1)).zip(halves(&weights.scales)) {
-        values.iter_mut().for_each(|value| *value *= scale);
-    }
-    if let Some(offsets) = &weights.offsets {
-        for (values, offset) in values.chunks_mut(run.max(1)).zip(halves(offsets)) {
-            values.iter_mut().for_each(|value| *value += offset);
-        }
-    }
-    values
 }
 
 /// Rows of `left` times rows of `right`, all of `depth` elements: [left, right].

@@ -2,7 +2,8 @@
 
 use crate::choose::Choice;
 use crate::linears::{Group, Linear, find_linears, rows_of};
-use crate::scheme::WeightScheme;
+use crate::scheme::{Activations, WeightScheme};
+use crate::stored::{constant_name, stored, with_numbers};
 use crate::transform::Transform;
 use crate::weights::{QuantizedWeights, quantize_weights};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, TensorData, Type, ValueId, ops};
@@ -17,9 +18,10 @@ use std::collections::BTreeMap;
 ///
 /// where q rounds to 8 bits, `x_cold` is x with 0 in the hot channels, and Wq are the weights in integers. Splitting is
 /// exact, and so is what a [`Transform`] does to `x_cold` and undoes in Wq; what is rounded is each element of q(x) and
-/// each weight. Inputs of 16 bits are `255 high + low`, rows of 8 bits in one product whose halves are added. A table that
-/// a `gather` reads and that is a layer's weights too (a vocabulary that goes in and comes out) is read in integers there
-/// as well.
+/// each weight. Inputs of 16 bits are `255 high + low`, rows of 8 bits in one product whose halves are added. Inputs that
+/// stay floats meet weights that become floats in registers. A table that a `gather` reads and that is a layer's weights
+/// too (a vocabulary that goes in and comes out) is read in integers there as well. Weights that the module has in
+/// integers already keep them where the choice says so; other weights of such a module become numbers.
 ///
 /// # Errors
 /// When a weight is not finite.
@@ -83,6 +85,9 @@ fn quantize(module: &Module, choices: &[Option<Choice>], gated: bool) -> Result<
             {
                 pass.gather(node.operands[0], node.operands[1], read_by_linears[&node.operands[0]])?
             }
+            (None, Op::Gather(gather)) if gather.axis == 0 && stored(module, node.operands[0]).is_some() => {
+                pass.gather(node.operands[0], node.operands[1], WeightScheme::EIGHT)?
+            }
             (None, Op::Const(constant)) => pass.new.constant(&constant.name, module.constants[&constant.name].clone()),
             (None, op) => {
                 let operands: Vec<ValueId> =
@@ -96,7 +101,7 @@ fn quantize(module: &Module, choices: &[Option<Choice>], gated: bool) -> Result<
         pass.new.output(name, pass.renamed[value.index()]);
     }
     pass.new.remove_dead();
-    Ok(pass.new)
+    with_numbers(&pass.new)
 }
 
 /// What the high half of an input of 16 bits is worth in low ones: both halves are then -127 to 127.
@@ -133,8 +138,13 @@ impl Pass<'_> {
             group.linears.iter().map(|linear| self.changed_table(linear, choice)).collect::<Result<_, _>>()?;
         let cold = if choice.hot.is_empty() { x } else { self.without(x, &choice.hot)? };
         let cold = choice.transform.input(&mut self.new, cold, &self.origin)?;
-        let (values, scales) = if choice.wide { self.halved(cold)? } else { self.rounded(cold, choice.scale)? };
-        let mut operands = vec![values, scales];
+        let mut operands = match choice.activations {
+            Activations::Float => vec![cold],
+            Activations::Sixteen => <[ValueId; 2]>::from(self.halved(cold)?).to_vec(),
+            Activations::PerToken | Activations::Static => {
+                <[ValueId; 2]>::from(self.rounded(cold, choice.scale)?).to_vec()
+            }
+        };
         let stack = |part: fn(&QuantizedWeights) -> Option<&TensorData>| stacked(&parts, part);
         let weights = stack(|part| Some(&part.values))?;
         operands.extend(weights.map(|data| self.new.constant(&name, data)));
@@ -142,8 +152,12 @@ impl Pass<'_> {
         operands.extend(weight_scales.map(|data| self.new.constant(&format!("{name}.scales"), data)));
         let offsets = stack(|part| part.offsets.as_ref())?;
         operands.extend(offsets.map(|data| self.new.constant(&format!("{name}.offsets"), data)));
-        let mut product = self.add(ops::QuantizedLinear {}, &operands)?;
-        if choice.wide {
+        let op: Op = match choice.activations {
+            Activations::Float => ops::WeightQuantizedLinear { f4: choice.weights.float && !choice.stored }.into(),
+            _ => ops::QuantizedLinear {}.into(),
+        };
+        let mut product = self.add(op, &operands)?;
+        if choice.activations == Activations::Sixteen {
             product = self.joined(product)?;
         }
         if !choice.hot.is_empty() {
@@ -176,9 +190,11 @@ impl Pass<'_> {
 
     /// What constants of the group are called: the first weight's name.
     fn name_of(&self, group: &Group) -> String {
-        let weight = &self.old.graph.node(group.linears[0].weight).op;
-        let name = if let Op::Const(constant) = weight { &*constant.name } else { "weight" };
-        format!("{name}.quantized")
+        self.quantized_name(group.linears[0].weight)
+    }
+
+    fn quantized_name(&self, weight: ValueId) -> String {
+        format!("{}.quantized", constant_name(self.old, weight).unwrap_or("weight"))
     }
 
     /// The weights of `linear` in integers, [N, K], as they meet the changed input.
@@ -202,6 +218,9 @@ impl Pass<'_> {
     ) -> Result<QuantizedWeights, Diagnostic> {
         if let Some(known) = self.tables.get(&(weight, scheme)) {
             return Ok(known.clone());
+        }
+        if let Some(stored) = stored(self.old, weight) {
+            return Ok(stored);
         }
         let data = rows_of(self.old, weight, transposed)?;
         let quantized = quantize_weights(&data, scheme).map_err(|error| error.at(&self.origin))?;
@@ -322,32 +341,11 @@ impl Pass<'_> {
     fn gather(&mut self, table: ValueId, indices: ValueId, scheme: WeightScheme) -> Result<ValueId, Diagnostic> {
         let indices = self.renamed[indices.index()];
         let weights = self.table(table, true, scheme)?;
-        let name = match &self.old.graph.node(table).op {
-            Op::Const(constant) => format!("{}.quantized", constant.name),
-            _ => "table".into(),
-        };
-        let (columns, groups) = (weights.values.shape[1], weights.scales.shape[1]);
-        let mut rows = |name: String, data: TensorData| {
-            let constant = self.new.constant(&name, data);
-            let picked = self.add(ops::Gather { axis: 0 }, &[constant, indices])?;
-            self.add(ops::Cast { dtype: DType::F32 }, &[picked])
-        };
-        let values = rows(name.clone(), weights.values)?;
-        let scales = rows(format!("{name}.scales"), weights.scales)?;
-        let offsets = weights.offsets.map(|data| rows(format!("{name}.offsets"), data)).transpose()?;
-        let shape = self.new.graph.ty(values).shape.clone();
-        let leading = &shape[..shape.len() - 1];
-        let extents = |last: &[usize]| -> Vec<Dim> {
-            leading.iter().cloned().chain(last.iter().map(|extent| Dim::from(*extent as i64))).collect()
-        };
-        let runs = self.add(ops::Reshape { shape: extents(&[groups, columns / groups.max(1)]) }, &[values])?;
-        let scales = self.add(ops::Reshape { shape: extents(&[groups, 1]) }, &[scales])?;
-        let mut real = self.add(ops::Mul {}, &[runs, scales])?;
-        if let Some(offsets) = offsets {
-            let offsets = self.add(ops::Reshape { shape: extents(&[groups, 1]) }, &[offsets])?;
-            real = self.add(ops::Add {}, &[real, offsets])?;
-        }
-        self.add(ops::Reshape { shape }, &[real])
+        let name = self.quantized_name(table);
+        let mut operands = vec![self.new.constant(&name, weights.values), indices];
+        operands.push(self.new.constant(&format!("{name}.scales"), weights.scales));
+        operands.extend(weights.offsets.map(|data| self.new.constant(&format!("{name}.offsets"), data)));
+        self.add(ops::QuantizedGather {}, &operands)
     }
 }
 

@@ -13,17 +13,19 @@ pub struct WeightScheme {
     pub group: Option<usize>,
     /// Whether groups have an offset besides the scale, so that their range need not be around 0.
     pub offsets: bool,
+    /// Whether the 4 bits are those of a float: see `weight_quantized_linear`.
+    pub float: bool,
 }
 
 impl WeightScheme {
     /// 8 bits, in groups of 32.
-    pub const EIGHT: WeightScheme = WeightScheme { bits: 8, group: Some(32), offsets: false };
+    pub const EIGHT: WeightScheme = WeightScheme { bits: 8, group: Some(32), offsets: false, float: false };
 
     /// The element type.
     pub fn dtype(self) -> DType {
         match (self.bits, self.offsets) {
-            (4, false) => DType::I4,
-            (4, true) => DType::U4,
+            (4, false) if !self.float => DType::I4,
+            (4, _) => DType::U4,
             (_, false) => DType::I8,
             (_, true) => DType::U8,
         }
@@ -39,6 +41,8 @@ pub enum Activations {
     Static,
     /// 16 bits, by a scale of each token: two integers of 8 bits, a high one and a low one.
     Sixteen,
+    /// Not at all: they stay floats, and weights become numbers in registers.
+    Float,
 }
 
 /// How linear layers are quantised.
@@ -61,6 +65,8 @@ pub struct Scheme {
     pub smooth: bool,
     /// Whether channels of inputs are mixed by a rotation, so that none is far beyond the others.
     pub rotate: bool,
+    /// Whether weights that the model file has in integers keep these, and the others stay floats: `weights` says nothing.
+    pub stored: bool,
 }
 
 impl Scheme {
@@ -71,9 +77,11 @@ impl Scheme {
 }
 
 /// What there is, for messages.
-const FORMS: &str = "w8a8, w4a8, w8a16 or w4a16, then any of: -g32 (-g64, -g128: that many weights share a scale; -row: all \
-                     of a row), -asym (groups have an offset), -static (one scale for all tokens), -smooth (channels scaled \
-                     against weights), -rotate (channels mixed), -outliers (large channels in float)";
+const FORMS: &str = "w8a8, w4a8, w8a16 or w4a16 (bits of weights and of inputs), w8, w4 or f4 (inputs stay floats), then any \
+                     of: -g32 (-g64, -g128: that many weights share a scale; -row: all of a row), -asym (groups have an \
+                     offset), -static (one scale for all tokens), -smooth (channels scaled against weights), -rotate \
+                     (channels mixed), -outliers (large channels in float); or stored, for weights as a GGUF file has \
+                     them, then -static, -outliers";
 
 impl FromStr for Scheme {
     type Err = Diagnostic;
@@ -81,16 +89,29 @@ impl FromStr for Scheme {
     fn from_str(text: &str) -> Result<Scheme, Diagnostic> {
         let fail = |what: &str| Diagnostic::new("quantise", format!("{text:?}: {what}")).help(FORMS);
         let mut parts = text.split('-');
-        let (bits, group, activations) = match parts.next() {
-            Some("w8a8") => (8, None, Activations::PerToken),
+        let first = parts.next();
+        let (bits, group, activations) = match first {
+            Some("w8a8" | "stored") => (8, None, Activations::PerToken),
             Some("w4a8") => (4, Some(32), Activations::PerToken),
             Some("w8a16") => (8, None, Activations::Sixteen),
             Some("w4a16") => (4, Some(32), Activations::Sixteen),
+            Some("w8") => (8, None, Activations::Float),
+            Some("w4" | "f4") => (4, Some(32), Activations::Float),
             _ => return Err(fail("no such scheme")),
         };
-        let weights = WeightScheme { bits, group, offsets: false };
-        let mut scheme = Scheme { weights, activations, outliers: false, smooth: false, rotate: false };
+        let (stored, float) = (first == Some("stored"), activations == Activations::Float);
+        let weights = WeightScheme { bits, group, offsets: false, float: first == Some("f4") };
+        let mut scheme = Scheme { weights, activations, outliers: false, smooth: false, rotate: false, stored };
         for part in parts {
+            match part {
+                "static" | "smooth" | "rotate" | "outliers" if float => {
+                    return Err(fail("inputs stay floats, so nothing is done to them"));
+                }
+                "static" | "outliers" => {}
+                "asym" if weights.float => return Err(fail("floats of 4 bits have no offset")),
+                _ if stored => return Err(fail("weights stay as they are stored")),
+                _ => {}
+            }
             match part {
                 "row" => scheme.weights.group = None,
                 "asym" => scheme.weights.offsets = true,
@@ -115,8 +136,14 @@ impl FromStr for Scheme {
 
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let WeightScheme { bits, group, offsets } = self.weights;
-        write!(f, "w{bits}a{}", if self.activations == Activations::Sixteen { 16 } else { 8 })?;
+        let WeightScheme { bits, group, offsets, float } = self.weights;
+        match (self.stored, self.activations) {
+            (true, _) => f.write_str("stored")?,
+            (false, Activations::Float) if float => f.write_str("f4")?,
+            (false, Activations::Float) => write!(f, "w{bits}")?,
+            (false, Activations::PerToken | Activations::Static) => write!(f, "w{bits}a8")?,
+            (false, Activations::Sixteen) => write!(f, "w{bits}a16")?,
+        }
         match (bits, group) {
             (8, None) | (4, Some(32)) => {}
             (_, None) => f.write_str("-row")?,

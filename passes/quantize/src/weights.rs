@@ -1,4 +1,4 @@
-//! Weights as integers, groups of a row sharing a scale.
+//! Weights as integers, or as floats of 4 bits, groups of a row sharing a scale.
 
 use crate::scheme::WeightScheme;
 use drupe_ir::{DType, Diagnostic, TensorData};
@@ -10,9 +10,9 @@ use half::f16;
 pub struct QuantizedWeights {
     /// [rows, columns], as [`WeightScheme::dtype`] says.
     pub values: TensorData,
-    /// f16 [rows, groups].
+    /// f16 [rows, groups]; or f32, where a model file has products as scales.
     pub scales: TensorData,
-    /// f16 [rows, groups], if the scheme has them.
+    /// Of the same types, if there are some.
     pub offsets: Option<TensorData>,
 }
 
@@ -75,6 +75,7 @@ struct Run {
 /// The least and the largest integer.
 fn levels(scheme: WeightScheme) -> (f32, f32) {
     match (scheme.bits, scheme.offsets) {
+        (4, _) if scheme.float => (0.0, 15.0),
         (4, false) => (-8.0, 7.0),
         (4, true) => (0.0, 15.0),
         // -128 is left out, so that the other sign has the same range.
@@ -83,16 +84,29 @@ fn levels(scheme: WeightScheme) -> (f32, f32) {
     }
 }
 
+/// The integer, or the code of the float, that is nearest to `number`.
 fn level(number: f32, scale: f32, offset: f32, scheme: WeightScheme) -> i32 {
     let (least, most) = levels(scheme);
     let exact = if scale == 0.0 { 0.0 } else { (number - offset) / scale };
+    if scheme.float {
+        let magnitude =
+            (0..7).take_while(|code| exact.abs() > (small_float(*code) + small_float(code + 1)) / 2.0).count();
+        return magnitude as i32 + if exact < 0.0 { 8 } else { 0 };
+    }
     exact.round_ties_even().clamp(least, most) as i32
+}
+
+/// The number of a float of 4 bits: see `weight_quantized_linear`.
+pub(crate) fn small_float(code: i32) -> f32 {
+    let magnitude = (1.0 + 0.5 * (code & 1) as f32) * (1 << (code >> 1 & 3)) as f32 / 8.0;
+    if code & 8 == 0 { magnitude } else { -magnitude }
 }
 
 /// The sum of squared errors.
 fn error(run: &[f32], Run { scale, offset }: Run, scheme: WeightScheme) -> f64 {
     let of = |number: &f32| {
-        let stored = scale * level(*number, scale, offset, scheme) as f32 + offset;
+        let level = level(*number, scale, offset, scheme);
+        let stored = scale * if scheme.float { small_float(level) } else { level as f32 } + offset;
         f64::from(number - stored).powi(2)
     };
     run.iter().map(of).sum()
@@ -116,6 +130,10 @@ const TRIED: i32 = 12;
 fn symmetric(run: &[f32], scheme: WeightScheme) -> Run {
     let largest = run.iter().fold(0.0f32, |most, number| if number.abs() > most.abs() { *number } else { most });
     let scale = |levels: f32| Run { scale: rounded(largest / levels), offset: 0.0 };
+    if scheme.float {
+        let tried = (-TRIED..=TRIED).map(|step| scale(largest.signum() * (1.5 + step as f32 / 40.0)));
+        return best(run, tried, scheme);
+    }
     if scheme.bits == 8 {
         return scale(127.0 * largest.signum());
     }

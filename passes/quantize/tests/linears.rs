@@ -4,7 +4,7 @@ use drupe_eval::{compare, eval};
 use drupe_ir::{DType, Module, Op, TensorData, parse};
 use drupe_quantize::{
     Observed, Scheme, WeightScheme, choose, find_linears, hot_channels, quantize_linears, quantize_weights,
-    range_output, rows_output, with_observations,
+    range_output, rows_output, with_numbers, with_observations,
 };
 use indexmap::IndexMap;
 
@@ -59,7 +59,12 @@ fn error(module: &Module, scheme: &str) -> f64 {
     let choices = choose(module, scheme, Some(&observed(module))).expect("choices");
     let quantized = quantize_linears(module, &choices).unwrap_or_else(|error| panic!("{error}"));
     quantized.verify().unwrap_or_else(|error| panic!("{error}"));
-    let products = quantized.graph.nodes.iter().filter(|node| matches!(node.op, Op::QuantizedLinear(_))).count();
+    let products = quantized
+        .graph
+        .nodes
+        .iter()
+        .filter(|node| matches!(node.op, Op::QuantizedLinear(_) | Op::WeightQuantizedLinear(_)))
+        .count();
     assert_eq!(products, find_linears(module).len(), "one product for each input");
     let run = |module| eval(module, &tokens()).expect("it runs")["logits"].clone();
     compare(&run(module), &run(&quantized)).max_rel_to_range
@@ -87,6 +92,67 @@ fn more_bits_are_nearer() {
         assert!(of(scheme) < 0.03, "{scheme} {}", of(scheme));
     }
     assert!(of("w4a8-asym") < 0.15);
+    // Inputs that stay float cost nothing.
+    assert!(of("w8") < of("w8a8") && of("w4") < 0.15 && of("f4") < 0.2, "{} {} {}", of("w8"), of("w4"), of("f4"));
+}
+
+/// Layers of one input whose file has integers of two kinds, and one that it has in floats.
+#[test]
+fn stored_integers_are_kept() {
+    let text = r#"
+const @table = random seed=1 : i8[96, 64]
+const @table.scales = random seed=2 : f16[96, 2]
+const @a = random seed=3 : u4[64, 64]
+const @a.scales = random seed=4 : f32[64, 2]
+const @a.offsets = random seed=5 : f32[64, 2]
+const @b = random seed=6 : i8[32, 64]
+const @b.scales = random seed=7 : f16[32, 4]
+const @c = random seed=8 : f32[64, 96]
+func @model(%tokens: i32[24]) {
+  %table.values = const @table : i8[96, 64]
+  %table.scales = const @table.scales : f16[96, 2]
+  %table = dequantize_matrix(%table.values, %table.scales)
+  %a.values = const @a : u4[64, 64]
+  %a.scales = const @a.scales : f32[64, 2]
+  %a.offsets = const @a.offsets : f32[64, 2]
+  %a = dequantize_matrix(%a.values, %a.scales, %a.offsets)
+  %b.values = const @b : i8[32, 64]
+  %b.scales = const @b.scales : f16[32, 4]
+  %b = dequantize_matrix(%b.values, %b.scales)
+  %c = const @c : f32[64, 96]
+  %x = gather(%table, %tokens) axis=0
+  %at = transpose(%a) perm=[1, 0]
+  %bt = transpose(%b) perm=[1, 0]
+  %ct = transpose(%c) perm=[1, 0]
+  %p = matmul(%x, %at)
+  %q = matmul(%x, %bt)
+  %pq = concat(%p, %q) axis=1
+  %y = matmul(%pq, %ct)
+  %tt = transpose(%table) perm=[1, 0]
+  %logits = matmul(%y, %tt)
+  return "logits" %logits
+}"#;
+    let module = parse(text, "stored.ir").expect("a module");
+    let choices = choose(&module, "stored".parse().expect("a scheme"), None).expect("choices");
+    assert_eq!(choices.iter().filter(|choice| choice.is_none()).count(), 1, "the layer that is in floats");
+    let kept = quantize_linears(&module, &choices).unwrap_or_else(|error| panic!("{error}"));
+    kept.verify().unwrap_or_else(|error| panic!("{error}"));
+    for (name, data) in &module.constants {
+        let same = kept.constants.values().any(|other| other == data);
+        assert!(same, "{name} is there as it was");
+    }
+    let count = |op: &str| kept.graph.nodes.iter().filter(|node| node.op.name() == op).count();
+    assert_eq!(
+        [count("quantized_linear"), count("quantized_gather"), count("dequantize_matrix"), count("matmul")],
+        [3, 1, 0, 1]
+    );
+    let run = |module: &Module| eval(module, &tokens()).expect("it runs")["logits"].clone();
+    let error = compare(&run(&module), &run(&kept)).max_rel_to_range;
+    assert!(error < 0.02, "{error}");
+    // Without anything that reads integers, there are numbers.
+    let numbers = with_numbers(&module).expect("a module");
+    assert_eq!(compare(&run(&module), &run(&numbers)).max_rel_to_range, 0.0);
+    assert!(numbers.constants.values().all(|data| data.dtype == DType::F32));
 }
 
 #[test]
@@ -113,7 +179,7 @@ fn stored_weights_are_near() {
     let largest = numbers.iter().fold(0.0f32, |most, x| most.max(x.abs()));
     for (bits, offsets, bound) in [(8, false, 0.005), (8, true, 0.005), (4, false, 0.16), (4, true, 0.12)] {
         for group in [None, Some(32), Some(16), Some(48)] {
-            let scheme = WeightScheme { bits, group, offsets };
+            let scheme = WeightScheme { bits, group, offsets, float: false };
             let stored = quantize_weights(&weights, scheme).expect("finite weights");
             let groups = stored.scales.shape[1];
             assert_eq!(groups, group.filter(|group| 64 % group == 0).map_or(1, |group| 64 / group));
@@ -156,10 +222,31 @@ fn schemes_are_named() {
         "w4a8-g128-asym",
         "w8a16",
         "w4a16-smooth-rotate-outliers",
+        "w8",
+        "w4-g64-asym",
+        "f4",
+        "f4-row",
+        "stored",
+        "stored-outliers",
     ] {
         assert_eq!(name.parse::<Scheme>().expect("a scheme").to_string(), name);
     }
-    for name in ["", "w3a8", "w8a8-g4", "w8a8-gx", "w8a8-fast", "W8A8", "w8a8-static-rotate", "w8a16-static"] {
+    for name in [
+        "",
+        "w3a8",
+        "w8a8-g4",
+        "w8a8-gx",
+        "w8a8-fast",
+        "W8A8",
+        "w8a8-static-rotate",
+        "w8a16-static",
+        "w8-outliers",
+        "w4-static",
+        "w4-smooth",
+        "f4-asym",
+        "stored-g32",
+        "stored-rotate",
+    ] {
         assert!(name.parse::<Scheme>().is_err(), "{name}");
     }
 }

@@ -101,8 +101,8 @@ fn add_random(module: &mut Module, random: &mut Random, options: &Options) {
         module.constant(&format!("constant {}", random.below(100)), data);
         return;
     }
-    if name == "quantized_linear" {
-        return add_quantized(module, random, first);
+    if matches!(name, "quantized_linear" | "weight_quantized_linear" | "quantized_gather" | "dequantize_matrix") {
+        return add_quantized(module, random, name, first);
     }
     if name == "dequantize" {
         return add_dequantized(module, random, &ty);
@@ -131,8 +131,8 @@ fn add_random(module: &mut Module, random: &mut Random, options: &Options) {
     }
 }
 
-/// Tries to add a product of rows of `x`, made integers, and random weights.
-fn add_quantized(module: &mut Module, random: &mut Random, x: ValueId) {
+/// Tries to add a product of rows of `x` and random quantized weights, or rows of these, or these as numbers.
+fn add_quantized(module: &mut Module, random: &mut Random, name: &str, x: ValueId) {
     let Some(depth) = module.graph.ty(x).shape.last().and_then(Dim::as_const).filter(|depth| *depth > 0) else {
         return;
     };
@@ -154,6 +154,18 @@ fn add_quantized(module: &mut Module, random: &mut Random, x: ValueId) {
     }
     let mut add = |op: Op, operands: &[ValueId]| module.add(op, operands, &origin).ok();
     let product = (|| {
+        if name == "dequantize_matrix" {
+            return add(ops::DequantizeMatrix {}.into(), &[&[weight], scales.as_slice()].concat());
+        }
+        if name == "quantized_gather" {
+            let indices = add(ops::Cast { dtype: DType::I32 }.into(), &[x])?;
+            return add(ops::QuantizedGather {}.into(), &[&[weight, indices], scales.as_slice()].concat());
+        }
+        if name == "weight_quantized_linear" {
+            let floats = add(ops::Cast { dtype: DType::F32 }.into(), &[x])?;
+            let f4 = dtype == DType::U4 && scales.len() == 1;
+            return add(ops::WeightQuantizedLinear { f4 }.into(), &[&[floats, weight], scales.as_slice()].concat());
+        }
         let integers = add(ops::Cast { dtype: DType::I8 }.into(), &[x])?;
         let floats = add(ops::Cast { dtype: DType::F32 }.into(), &[integers])?;
         let scale = add(ops::ReduceMax { axes: vec![last] }.into(), &[floats])?;

@@ -16,7 +16,7 @@ const SINGLE_TOKENS: usize = 2;
 /// Runs the model of `reference` by `engine`: for each of [`CHECKS`] what the comparison found, or nothing where the
 /// model has no such thing.
 pub fn check(reference: &Reference, engine: Engine) -> [Option<Result<Report, Diagnostic>>; 3] {
-    let options = Options { context: reference.context };
+    let options = Options { context: reference.context, ..Options::default() };
     let of_folder = drupe_safetensors::import(&reference.folder, &options).and_then(|module| {
         let states = module.states.len();
         let caches = empty_caches(&module);

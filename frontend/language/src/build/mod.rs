@@ -15,7 +15,7 @@ use network::Network;
 /// The module of `checkpoint`; the crate's page has its form.
 pub fn import(checkpoint: &Checkpoint, options: &Options) -> Result<Module, Diagnostic> {
     let config = Config::read(checkpoint.family, checkpoint.config, &checkpoint.file, options)?;
-    let mut network = Network::new(checkpoint, &config);
+    let mut network = Network::new(checkpoint, &config, options.stored);
     match checkpoint.family.kind {
         Kind::Decoder => decoder::build(&mut network)?,
         Kind::Encoder => encoder::build(&mut network)?,

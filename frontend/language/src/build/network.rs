@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::weights::widen;
-use crate::{Checkpoint, Norm, Part};
+use crate::{Checkpoint, Norm, Part, QuantizedTensor, Weight};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, TensorData, Type, ValueId, ops};
 use std::collections::BTreeMap;
 
@@ -21,13 +21,15 @@ pub struct Network<'a> {
     origin: Origin,
     /// The tensors that were read, by name.
     weights: BTreeMap<String, ValueId>,
+    /// Whether matrices of integers stay such.
+    stored: bool,
 }
 
 impl<'a> Network<'a> {
     /// An empty module for `checkpoint`, whose numbers are `config`.
-    pub fn new(checkpoint: &'a Checkpoint<'a>, config: &'a Config) -> Network<'a> {
+    pub fn new(checkpoint: &'a Checkpoint<'a>, config: &'a Config, stored: bool) -> Network<'a> {
         let module = Module::new(checkpoint.name);
-        Network { module, checkpoint, config, origin: Origin::default(), weights: BTreeMap::new() }
+        Network { module, checkpoint, config, origin: Origin::default(), weights: BTreeMap::new(), stored }
     }
 
     /// Whether the tensor `name` was read.
@@ -70,8 +72,8 @@ impl<'a> Network<'a> {
         Ok(format!("{}.{kind}", self.name(part, layer)?))
     }
 
-    /// The tensor of `part` as an f32 constant of `shape`, changed by `change`. It is read once, however often it
-    /// is asked for.
+    /// The tensor of `part` as an f32 constant of `shape`, changed by `change`; or as numbers made of integers, if those
+    /// stay. It is read once, however often it is asked for.
     fn tensor(
         &mut self,
         (part, layer, kind): (Part, usize, &str),
@@ -93,10 +95,21 @@ impl<'a> Network<'a> {
             let message = format!("the tensor {name:?} has shape {:?} instead of {shape:?}", weight.shape());
             return Err(Diagnostic::new("shape", message).at(&origin).help("config.json is not that of these weights"));
         }
-        let data = widen(weight).and_then(change).map_err(locate)?;
-        let value = self.module.constant(&name, data);
+        let value = match weight {
+            Weight::Quantized(data) if self.stored && shape.len() == 2 => self.integers(&name, data)?,
+            weight => self.module.constant(&name, widen(weight).and_then(change).map_err(locate)?),
+        };
         self.weights.insert(name, value);
         Ok(value)
+    }
+
+    /// The matrix `data` as numbers made of its integers.
+    fn integers(&mut self, name: &str, data: QuantizedTensor) -> Result<ValueId> {
+        let data = data.with_small_scales()?;
+        let mut operands = vec![self.module.constant(name, data.values)];
+        operands.push(self.module.constant(&format!("{name}.scales"), data.scales));
+        operands.extend(data.offsets.map(|offsets| self.module.constant(&format!("{name}.offsets"), offsets)));
+        self.add(ops::DequantizeMatrix {}, &operands)
     }
 
     /// The weight of `part`, of `shape`.

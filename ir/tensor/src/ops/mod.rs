@@ -26,6 +26,7 @@ pub use attr::{Attr, AttrValue, Keyword};
 pub use contraction::Layout;
 pub use indexing::Reduction;
 pub use movement::PadMode;
+pub use quantized::QuantizedOperands;
 pub use resize::Interpolation;
 pub use table::*;
 

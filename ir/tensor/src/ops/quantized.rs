@@ -1,5 +1,14 @@
-//! Quantized values, and products of quantized matrices.
+//! Quantized values: matrices, products with them and rows of them, and the numbers that integers stand for.
+//!
+//! Weights are a matrix [N, K] of integers. Scales [N, groups], and offsets of the same shape, each hold for a run of
+//! `K / groups` elements of a row: element k of row n stands for `scale[n, g] * weight[n, k] + offset[n, g]`.
+//!
+//! Floats of 4 bits, as codes of u4, are `s e1 e0 m`: the number `(-1)^s * 2^(e - 3) * (1 + m / 2)`, one of 1, 1.5, 2, 3, 4,
+//! 6, 8 and 12 eighths, or its negative; there is no 0. The bits e1 e0 m are those of an f32's exponent and fraction, whose
+//! other bits are the same for all: a shift, a mask and an `or` make an f32 of them. (As the fp4 of Transformer-Lite, arXiv
+//! 2403.20041, whose codes become the exponents of f16 by a shift and a mask, the rest being the scale's.)
 
+use super::movement::{bounded_index, expect_elements};
 use super::*;
 use crate::{BinaryOp, Body, Dim, FoldOp, ScalarId, Type};
 
@@ -21,70 +30,221 @@ fn expect_equal(what: &'static str, left: &Dim, right: &Dim) -> Result<(), OpErr
     if left == right { Ok(()) } else { Err(OpError::Dims { what, left: left.clone(), right: right.clone() }) }
 }
 
+/// Where an operator has the parts of a quantized matrix among its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuantizedOperands {
+    /// The integers.
+    pub weight: usize,
+    /// The scales; offsets, if there are some, come next.
+    pub scale: usize,
+}
+
+impl Op {
+    /// Where the operator has a quantized matrix, if it reads one.
+    pub fn quantized_operands(&self) -> Option<QuantizedOperands> {
+        match self {
+            Op::QuantizedLinear(_) => Some(QuantizedLinear::MATRIX),
+            Op::WeightQuantizedLinear(_) => Some(WeightQuantizedLinear::MATRIX),
+            Op::QuantizedGather(_) => Some(QuantizedGather::MATRIX),
+            Op::DequantizeMatrix(_) => Some(DequantizeMatrix::MATRIX),
+            _ => None,
+        }
+    }
+}
+
+impl QuantizedOperands {
+    /// Checks the matrix among `operands`.
+    fn expect(self, operands: &[&Type]) -> Result<(), OpError> {
+        let weight = operands[self.weight];
+        let integers = [DType::I8, DType::U8, DType::I4, DType::U4];
+        expect_dtype(weight, self.weight, &integers, "i8, u8, i4 or u4")?;
+        expect_rank(weight, self.weight, 2..=2)?;
+        for (operand, ty) in operands.iter().enumerate().skip(self.scale) {
+            expect_dtype(ty, operand, &[DType::F32, DType::F16], "f32 or f16")?;
+            expect_rank(ty, operand, 2..=2)?;
+            expect_equal("rows of the weights and of their scales", &weight.shape[0], &ty.shape[0])?;
+            expect_runs(&weight.shape[1], ty, "scales of weights")?;
+        }
+        if let Some(offset) = operands.get(self.scale + 1) {
+            expect_equal("groups of scales and of offsets", &operands[self.scale].shape[1], &offset.shape[1])?;
+        }
+        Ok(())
+    }
+
+    /// What element `inner` of row `row` stands for.
+    fn element(self, operands: &[&Type], body: &mut Body, row: ScalarId, inner: ScalarId) -> ScalarId {
+        let weight = wide(body, self.weight, vec![row, inner]);
+        self.scaled(operands, body, row, inner, weight)
+    }
+
+    /// `weight`, which is element `inner` of row `row`, scaled and offset.
+    fn scaled(self, operands: &[&Type], body: &mut Body, row: ScalarId, inner: ScalarId, weight: ScalarId) -> ScalarId {
+        let at = vec![row, group(body, inner, &operands[self.weight].shape[1], operands[self.scale])];
+        let scale = wide(body, self.scale, at.clone());
+        let scaled = body.binary(BinaryOp::Mul, scale, weight);
+        if operands.len() <= self.scale + 1 {
+            return scaled;
+        }
+        let offset = wide(body, self.scale + 1, at);
+        body.binary(BinaryOp::Add, scaled, offset)
+    }
+}
+
+/// The element of `operand` at `index`, in f32.
+fn wide(body: &mut Body, operand: usize, index: Vec<ScalarId>) -> ScalarId {
+    let element = body.load(operand, index);
+    body.cast(DType::F32, element)
+}
+
+/// The number of the float of 4 bits that `operand` has at `index`.
+fn small_float(body: &mut Body, operand: usize, index: Vec<ScalarId>) -> ScalarId {
+    let code = body.load(operand, index);
+    let code = body.cast(DType::I32, code);
+    let mut number = body.number(DType::F32, 0.125);
+    for (bit, factor) in [(8.0, -1.0), (4.0, 4.0), (2.0, 2.0), (1.0, 1.5)] {
+        let (mask, none) = (body.number(DType::I32, bit), body.number(DType::I32, 0.0));
+        let set = body.binary(BinaryOp::And, code, mask);
+        let set = body.binary(BinaryOp::Ne, set, none);
+        let (factor, one) = (body.number(DType::F32, factor), body.number(DType::F32, 1.0));
+        let factor = body.select(set, factor, one);
+        number = body.binary(BinaryOp::Mul, number, factor);
+    }
+    number
+}
+
+/// The group of element `inner` of a row of `depth` elements, of those that the last axis of `scales` counts.
+fn group(body: &mut Body, inner: ScalarId, depth: &Dim, scales: &Type) -> ScalarId {
+    let groups = scales.shape.last().expect("the rank is checked");
+    let length = body.dim(&depth.floor_div(groups));
+    body.binary(BinaryOp::FloorDiv, inner, length)
+}
+
+/// The loop variables of all axes of the result but the last.
+fn leading(body: &mut Body, result: &Type) -> Vec<ScalarId> {
+    (0..result.rank() - 1).map(|axis| body.index(axis)).collect()
+}
+
 impl QuantizedLinear {
-    /// The number of the operand that has the weights.
-    pub const WEIGHT: usize = 2;
+    const MATRIX: QuantizedOperands = QuantizedOperands { weight: 2, scale: 3 };
 }
 
 impl Semantics for QuantizedLinear {
     fn infer(&self, operands: &[&Type]) -> Result<Type, OpError> {
-        let (x, x_scale, weight) = (operands[0], operands[1], operands[Self::WEIGHT]);
+        let (x, x_scale, weight) = (operands[0], operands[1], operands[2]);
         expect_dtype(x, 0, &[DType::I8], "i8")?;
         expect_dtype(x_scale, 1, &[DType::F32], "f32")?;
-        expect_dtype(weight, 2, &[DType::I8, DType::U8, DType::I4, DType::U4], "i8, u8, i4 or u4")?;
+        Self::MATRIX.expect(operands)?;
         expect_rank(x, 0, 2..=8)?;
         expect_rank(x_scale, 1, x.rank()..=x.rank())?;
-        expect_rank(weight, 2, 2..=2)?;
         let rows = x.rank() - 1;
         for axis in 0..rows {
             expect_equal("rows of x and of its scales", &x.shape[axis], &x_scale.shape[axis])?;
         }
-        let depth = &x.shape[rows];
-        expect_equal("inner dimensions", depth, &weight.shape[1])?;
-        expect_runs(depth, x_scale, "scales of x")?;
-        for (operand, ty) in operands.iter().enumerate().skip(3) {
-            expect_dtype(ty, operand, &[DType::F32, DType::F16], "f32 or f16")?;
-            expect_rank(ty, operand, 2..=2)?;
-            expect_equal("columns of the weights and of their scales", &weight.shape[0], &ty.shape[0])?;
-            expect_runs(depth, ty, "scales of weights")?;
+        expect_equal("inner dimensions", &x.shape[rows], &weight.shape[1])?;
+        expect_runs(&x.shape[rows], x_scale, "scales of x")?;
+        Ok(product_type(x, weight))
+    }
+
+    fn body(&self, operands: &[&Type], result: &Type) -> Option<Body> {
+        let depth = operands[2].shape[1].clone();
+        let mut body = Body::new(result.shape.clone(), dtypes_of(operands));
+        let (inner, column) = (body.reduce(0), body.index(result.rank() - 1));
+        let rows = leading(&mut body, result);
+        let x = wide(&mut body, 0, [&rows[..], &[inner]].concat());
+        let x_group = group(&mut body, inner, &depth, operands[1]);
+        let x_scale = wide(&mut body, 1, [&rows[..], &[x_group]].concat());
+        let scaled_x = body.binary(BinaryOp::Mul, x_scale, x);
+        let weight = Self::MATRIX.element(operands, &mut body, column, inner);
+        let product = body.binary(BinaryOp::Mul, scaled_x, weight);
+        body.value = body.fold(FoldOp::Sum, vec![depth], product);
+        Some(body)
+    }
+}
+
+/// The type of the product of `x` and `weight`.
+fn product_type(x: &Type, weight: &Type) -> Type {
+    let mut shape = x.shape[..x.rank() - 1].to_vec();
+    shape.push(weight.shape[0].clone());
+    Type::new(DType::F32, shape)
+}
+
+impl WeightQuantizedLinear {
+    const MATRIX: QuantizedOperands = QuantizedOperands { weight: 1, scale: 2 };
+}
+
+impl Semantics for WeightQuantizedLinear {
+    fn infer(&self, operands: &[&Type]) -> Result<Type, OpError> {
+        let (x, weight) = (operands[0], operands[1]);
+        expect_dtype(x, 0, &[DType::F32], "f32")?;
+        expect_rank(x, 0, 2..=8)?;
+        Self::MATRIX.expect(operands)?;
+        if self.f4 {
+            expect_dtype(weight, 1, &[DType::U4], "u4")?;
         }
-        if let Some(offset) = operands.get(4) {
-            expect_equal("groups of scales and of offsets", &operands[3].shape[1], &offset.shape[1])?;
+        expect_equal("inner dimensions", &x.shape[x.rank() - 1], &weight.shape[1])?;
+        Ok(product_type(x, weight))
+    }
+
+    fn body(&self, operands: &[&Type], result: &Type) -> Option<Body> {
+        let depth = operands[1].shape[1].clone();
+        let mut body = Body::new(result.shape.clone(), dtypes_of(operands));
+        let (inner, column) = (body.reduce(0), body.index(result.rank() - 1));
+        let rows = leading(&mut body, result);
+        let x = body.load(0, [&rows[..], &[inner]].concat());
+        let weight = match self.f4 {
+            true => small_float(&mut body, 1, vec![column, inner]),
+            false => wide(&mut body, 1, vec![column, inner]),
+        };
+        let weight = Self::MATRIX.scaled(operands, &mut body, column, inner, weight);
+        let product = body.binary(BinaryOp::Mul, x, weight);
+        body.value = body.fold(FoldOp::Sum, vec![depth], product);
+        Some(body)
+    }
+}
+
+impl QuantizedGather {
+    const MATRIX: QuantizedOperands = QuantizedOperands { weight: 0, scale: 2 };
+}
+
+impl Semantics for QuantizedGather {
+    fn infer(&self, operands: &[&Type]) -> Result<Type, OpError> {
+        let (weight, indices) = (operands[0], operands[1]);
+        if !indices.dtype.is_int() {
+            return Err(OpError::DType { operand: 1, dtype: indices.dtype, expected: "an integer" });
         }
-        let mut shape = x.shape[..rows].to_vec();
-        shape.push(weight.shape[0].clone());
+        expect_rank(indices, 1, 0..=7)?;
+        Self::MATRIX.expect(operands)?;
+        let shape = [&indices.shape[..], &weight.shape[1..]].concat();
+        expect_elements(&weight.shape[..1], &shape)?;
         Ok(Type::new(DType::F32, shape))
     }
 
     fn body(&self, operands: &[&Type], result: &Type) -> Option<Body> {
-        let depth = operands[Self::WEIGHT].shape[1].clone();
         let mut body = Body::new(result.shape.clone(), dtypes_of(operands));
-        let (inner, column) = (body.reduce(0), body.index(result.rank() - 1));
-        let rows: Vec<ScalarId> = (0..result.rank() - 1).map(|axis| body.index(axis)).collect();
-        // The position among so many groups of the reduction variable.
-        let group = |body: &mut Body, operand: usize| {
-            let groups = operands[operand].shape.last().expect("the rank is checked");
-            let length = body.dim(&depth.floor_div(groups));
-            body.binary(BinaryOp::FloorDiv, inner, length)
-        };
-        let wide = |body: &mut Body, operand: usize, index: Vec<ScalarId>| {
-            let element = body.load(operand, index);
-            body.cast(DType::F32, element)
-        };
-        let x = wide(&mut body, 0, [&rows[..], &[inner]].concat());
-        let x_group = group(&mut body, 1);
-        let x_scale = wide(&mut body, 1, [&rows[..], &[x_group]].concat());
-        let weight = wide(&mut body, Self::WEIGHT, vec![column, inner]);
-        let at = [column, group(&mut body, 3)];
-        let weight_scale = wide(&mut body, 3, at.to_vec());
-        let scaled_x = body.binary(BinaryOp::Mul, x_scale, x);
-        let mut scaled_weight = body.binary(BinaryOp::Mul, weight_scale, weight);
-        if operands.len() > 4 {
-            let offset = wide(&mut body, 4, at.to_vec());
-            scaled_weight = body.binary(BinaryOp::Add, scaled_weight, offset);
-        }
-        let product = body.binary(BinaryOp::Mul, scaled_x, scaled_weight);
-        body.value = body.fold(FoldOp::Sum, vec![depth], product);
+        let inner = body.index(result.rank() - 1);
+        let at = leading(&mut body, result);
+        let raw = body.load(1, at);
+        let raw = body.cast(DType::I64, raw);
+        let row = bounded_index(&mut body, raw, &operands[0].shape[0]);
+        body.value = Self::MATRIX.element(operands, &mut body, row, inner);
+        Some(body)
+    }
+}
+
+impl DequantizeMatrix {
+    const MATRIX: QuantizedOperands = QuantizedOperands { weight: 0, scale: 1 };
+}
+
+impl Semantics for DequantizeMatrix {
+    fn infer(&self, operands: &[&Type]) -> Result<Type, OpError> {
+        Self::MATRIX.expect(operands)?;
+        Ok(Type::new(DType::F32, operands[0].shape.clone()))
+    }
+
+    fn body(&self, operands: &[&Type], result: &Type) -> Option<Body> {
+        let mut body = Body::new(result.shape.clone(), dtypes_of(operands));
+        let (row, inner) = (body.index(0), body.index(1));
+        body.value = Self::MATRIX.element(operands, &mut body, row, inner);
         Some(body)
     }
 }

@@ -1,4 +1,5 @@
-//! Folds of quantized products: dot products of octets in integer accumulators, scaled once a run.
+//! Folds of quantized products: dot products of octets in integer accumulators, scaled once a run. Where x is floats,
+//! sums are of floats, and weights become such in registers (`floats.rs`).
 //!
 //! ```text
 //! for each run
@@ -6,6 +7,8 @@
 //!   for each block: weights of the columns, then every row's four (and four) elements in all lanes; dot products
 //!   scaled, and added to sums of floats (one run: scaled only)
 //! ```
+
+mod floats;
 
 use super::{Emitter, Frame, Point};
 use crate::affine::Var;
@@ -71,10 +74,10 @@ impl<'a> Emitter<'a> {
             let scaled = self.scaled(tile, sums, None);
             return self.scaled_by_x(tile, scaled);
         }
-        let one_scale = quantized.x_run == quantized.depth;
+        let one_scale = quantized.x_run == quantized.packing.depth;
         let none = self.b.number(self.sums_type(DType::F32), 0.0);
         let init = vec![none; (tile.rows * tile.vectors) as usize];
-        let end = self.b.int(quantized.depth);
+        let end = self.b.int(quantized.packing.depth);
         let totals = self.for_each(zero, end, quantized.run, init, |this, at, totals| {
             this.bases.insert(INNER, at);
             let sums = this.dots(tile, at);
@@ -82,7 +85,8 @@ impl<'a> Emitter<'a> {
                 return this.scaled(tile, sums, Some(totals));
             }
             let scaled = this.scaled(tile, sums, None);
-            let scales: Vec<Value> = (0..tile.rows).map(|row| this.row_scalar(quantized.loads.x_scale, row)).collect();
+            let x_scale = quantized.loads.x_scale.expect("floats have one scale: none");
+            let scales: Vec<Value> = (0..tile.rows).map(|row| this.row_scalar(x_scale, row)).collect();
             let rows = scaled.iter().zip(totals).enumerate();
             rows.map(|(at, (sum, total))| this.b.fma(scales[at / tile.vectors as usize], *sum, *total)).collect()
         });
@@ -99,10 +103,11 @@ impl<'a> Emitter<'a> {
     }
 
     fn scaled_by_x(&mut self, tile: &Tile, sums: Vec<Value>) -> Vec<Value> {
+        let Some(x_scale) = tile.quantized.loads.x_scale else { return sums };
         let vectors = tile.vectors as usize;
         let mut scaled = Vec::new();
         for (row, sums) in sums.chunks(vectors).enumerate() {
-            let scale = self.row_scalar(tile.quantized.loads.x_scale, row as i64);
+            let scale = self.row_scalar(x_scale, row as i64);
             scaled.extend(sums.iter().map(|sum| self.b.binary(BinaryOp::Mul, *sum, scale)));
         }
         scaled
@@ -119,7 +124,7 @@ impl<'a> Emitter<'a> {
             let row_sum = offsets.is_some().then(|| self.row_sum(tile, row));
             for vector in 0..tile.vectors as usize {
                 let at = row as usize * tile.vectors as usize + vector;
-                let sum = self.b.cast(sums[at], DType::F32);
+                let sum = if tile.quantized.of_floats() { sums[at] } else { self.b.cast(sums[at], DType::F32) };
                 let mut value = match totals {
                     Some(totals) => self.b.fma(sum, scales[vector], totals[at]),
                     None => self.binary(BinaryOp::Mul, sum, scales[vector]),
@@ -137,6 +142,9 @@ impl<'a> Emitter<'a> {
     fn row_sum(&mut self, tile: &Tile, row: i64) -> Value {
         let sums = tile.quantized.sums.expect("offsets need sums");
         let sum = self.row_scalar(sums, row);
+        if tile.quantized.of_floats() {
+            return sum;
+        }
         let sum = self.b.cast(sum, DType::F32);
         let factor = self.b.number(Type::scalar(DType::F32), 1.0 / tile.quantized.sum_factor() as f64);
         self.binary(BinaryOp::Mul, sum, factor)
@@ -146,7 +154,8 @@ impl<'a> Emitter<'a> {
     fn packed_scale(&mut self, tile: &Tile, load: ScalarId, vector: i64) -> Value {
         let quantized = tile.quantized;
         let (operand, dtype) = (self.nest.reads[&load].0, self.nest.body.dtype(load));
-        let (groups, run) = (self.b.int(quantized.depth / quantized.weight_run), self.b.int(quantized.weight_run));
+        let (groups, run) =
+            (self.b.int(quantized.packing.depth / quantized.weight_run), self.b.int(quantized.weight_run));
         let group = self.binary(BinaryOp::FloorDiv, self.bases[&INNER], run);
         let (panels, column) = self.column_of(tile, vector);
         let before = self.binary(BinaryOp::Mul, panels, groups);
@@ -165,15 +174,16 @@ impl<'a> Emitter<'a> {
         (self.binary(BinaryOp::Add, tile.panel, panels), self.binary(BinaryOp::Add, tile.within, within))
     }
 
-    /// The integer sums of the run that starts at element `start`, by row and vector.
+    /// The sums of the run that starts at element `start`, by row and vector.
     fn dots(&mut self, tile: &Tile, start: Value) -> Vec<Value> {
         let quantized = tile.quantized;
-        let (block, ty) = (quantized.block(), self.sums_type(DType::I32));
+        let floats = quantized.of_floats();
+        let (block, ty) = (quantized.packing.block(), self.sums_type(if floats { DType::F32 } else { DType::I32 }));
         let mut init = Vec::new();
         for row in 0..tile.rows {
-            let first = match quantized.bias {
-                0 => self.b.number(ty, 0.0),
-                _ => {
+            let first = match quantized.starts_at_bias() {
+                false => self.b.number(ty, 0.0),
+                true => {
                     let sum = self.row_scalar(quantized.sums.expect("a bias needs sums"), row);
                     self.b.splat(sum, ty.lanes)
                 }
@@ -181,7 +191,7 @@ impl<'a> Emitter<'a> {
             init.extend((0..tile.vectors).map(|_| first));
         }
         let whole = quantized.run / block;
-        let steps = tile.rows * tile.vectors * block / QUAD;
+        let steps = tile.rows * tile.vectors * block / if floats { 1 } else { QUAD };
         let written_out = (WRITTEN_OUT / steps).max(self.schedule.unroll);
         let mut sums = init;
         if whole <= written_out {
@@ -218,14 +228,17 @@ impl<'a> Emitter<'a> {
     /// One block of every column, `distance` elements from where the fold is; `count` of its elements are there.
     fn block(&mut self, tile: &Tile, distance: i64, count: i64, sums: &mut [Value]) {
         let quantized = tile.quantized;
+        if quantized.of_floats() {
+            return self.float_block(tile, distance, count, sums);
+        }
         let weights: Vec<Value> = (0..tile.vectors).map(|vector| self.packed_octets(tile, vector, distance)).collect();
-        let halves = if quantized.bits == 4 { 2 } else { 1 };
+        let halves = if quantized.packing.bits == 4 { 2 } else { 1 };
         for half in 0..halves {
             let there = (count - half * QUAD).min(QUAD);
             if there <= 0 {
                 break;
             }
-            let factors: Vec<Value> = match quantized.bits {
+            let factors: Vec<Value> = match quantized.packing.bits {
                 4 => weights.iter().map(|octets| self.nibbles(*octets, half == 1)).collect(),
                 _ => weights.clone(),
             };
@@ -243,7 +256,7 @@ impl<'a> Emitter<'a> {
     fn packed_octets(&mut self, tile: &Tile, vector: i64, distance: i64) -> Value {
         let quantized = tile.quantized;
         let operand = self.nest.reads[&quantized.loads.weight].0;
-        let (blocks, block) = (self.b.int(quantized.blocks()), self.b.int(quantized.block()));
+        let (blocks, block) = (self.b.int(quantized.packing.blocks()), self.b.int(quantized.packing.block()));
         let (panel, column) = self.column_of(tile, vector);
         let before = self.binary(BinaryOp::Mul, panel, blocks);
         let (line, octets) = (self.b.int(PANEL * BLOCK_OCTETS), self.b.int(BLOCK_OCTETS));
@@ -253,12 +266,12 @@ impl<'a> Emitter<'a> {
         let at = self.binary(BinaryOp::FloorDiv, self.bases[&INNER], block);
         let at = self.binary(BinaryOp::Mul, at, line);
         let at = self.binary(BinaryOp::Add, first, at);
-        let at = self.moved(at, &Dim::from(distance / quantized.block() * PANEL * BLOCK_OCTETS));
+        let at = self.moved(at, &Dim::from(distance / quantized.packing.block() * PANEL * BLOCK_OCTETS));
         if let Some(blocks) = self.schedule.prefetch {
             let ahead = self.moved(at, &Dim::from(blocks * PANEL * BLOCK_OCTETS));
             self.b.prefetch(Place::Buffer(operand), ahead);
         }
-        let ty = Type::vector(quantized.factor, self.schedule.lanes * BLOCK_OCTETS as u16);
+        let ty = Type::vector(quantized.packing.factor, self.schedule.lanes * BLOCK_OCTETS as u16);
         self.b.load(Place::Buffer(operand), at, ty)
     }
 

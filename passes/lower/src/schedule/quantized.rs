@@ -16,7 +16,7 @@ pub fn choose(nest: &Nest, quantized: &Quantized, target: &Target, level: &IsaLe
     let row = others.last().copied();
     let columns = nest.extents[column].as_const().expect("packed weights have known columns");
     let rows = row.map_or(Some(1), |row| nest.extents[row].as_const());
-    let weight_octets = quantized.depth.saturating_mul(columns) * i64::from(quantized.bits) / 8;
+    let weight_octets = quantized.packing.depth.saturating_mul(columns) * i64::from(quantized.packing.bits) / 8;
     let streams = weight_octets > target.cache.l2 as i64 / 2;
     let stripes = |vectors: i64| columns / (lanes * vectors);
     let (tile_rows, vectors) = tile(quantized, target, level, rows, columns, lanes);
@@ -62,8 +62,8 @@ fn tile(
             continue;
         }
         // Weights, as octets and as nibbles; x, and what a run is scaled by; where there is no dot product, halves.
-        let nibbles = if quantized.bits == 4 { vectors + 1 } else { 0 };
-        let halves = if level.int8_dot.is_none() { vectors + 2 } else { 0 };
+        let nibbles = if quantized.packing.bits == 4 || quantized.of_floats() { vectors + 1 } else { 0 };
+        let halves = if level.int8_dot.is_none() && !quantized.of_floats() { vectors + 2 } else { 0 };
         let extra = vectors + nibbles + halves + sums;
         for tile_rows in 1..=rows_or_many.min(MOST_ROWS) {
             if tile_rows * vectors * sums + extra >= registers && tile_rows * vectors > 1 {
@@ -97,13 +97,20 @@ fn cycles(quantized: &Quantized, target: &Target, level: &IsaLevel, rows: i64, v
         return 0.0;
     }
     let (accumulators, ports) = ((rows * vectors) as f64, f64::from(level.fma_per_cycle));
+    if quantized.of_floats() {
+        // Of four elements: each is taken out of its word, made a float, and multiplied by one of each row.
+        let scaling = if quantized.runs() > 1 { 4.0 * accumulators / quantized.run as f64 } else { 0.0 };
+        let arithmetic = (4.0 * (accumulators + 3.0 * vectors as f64) + scaling) / ports;
+        let loads = (4 * rows + vectors) as f64 / LOADS;
+        return arithmetic.max(loads).max(4.0 * LATENCY) + 0.1 * loads;
+    }
     // Nibbles are taken apart once for two products; a run is converted, scaled and added.
-    let nibbles = if quantized.bits == 4 { 1.5 * vectors as f64 } else { 0.0 };
+    let nibbles = if quantized.packing.bits == 4 { 1.5 * vectors as f64 } else { 0.0 };
     let scaling = if quantized.runs() > 1 { 12.0 * accumulators / quantized.run as f64 } else { 0.0 };
     let arithmetic = (accumulators + nibbles + scaling) / ports;
     let loads = (rows + vectors) as f64 / LOADS;
-    let octets = f64::from(level.vector_bits) / 8.0 * vectors as f64 * f64::from(quantized.bits) / 8.0;
-    let stripe = quantized.depth as f64 * octets / 4.0;
+    let octets = f64::from(level.vector_bits) / 8.0 * vectors as f64 * f64::from(quantized.packing.bits) / 8.0;
+    let stripe = quantized.packing.depth as f64 * octets / 4.0;
     let weights = if stripe > target.cache.l1 as f64 / 2.0 { octets / SECOND_LEVEL_OCTETS } else { 0.0 };
     arithmetic.max(loads).max(weights).max(LATENCY) + 0.1 * (loads + weights)
 }

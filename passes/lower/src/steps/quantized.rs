@@ -1,17 +1,30 @@
-//! Quantized products: their constants are packed, and rows summed where accumulators start at a bias.
+//! Quantized products: their constants are packed, and rows summed where accumulators start at a bias. Rows that are looked
+//! up are read from the same packed constants.
 
 use super::Builder;
+use crate::BufferId;
 use crate::fuse::Region;
 use crate::nest::Nest;
 use crate::place::{Halo, Home, name_of};
-use crate::quantized::{Loads, Quantized};
-use drupe_ir::{BinaryOp, Body, DType, Dim, FoldOp, Scalar, ScalarId, TensorData, Type};
+use crate::quantized::{Loads, Packing, Quantized};
+use drupe_ir::{BinaryOp, Body, DType, Dim, FoldOp, Op, Scalar, ScalarId, TensorData, Type, ValueId};
 
 /// A quantized product, and its constants packed.
 pub(super) struct Packed {
     quantized: Quantized,
     /// The loads that read packed constants, and those.
     constants: Vec<(ScalarId, DType, Home)>,
+}
+
+/// What an operand of a look-up is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The weights.
+    Weights,
+    /// Scales or offsets, so many a row.
+    Scales(i64),
+    /// Another operand.
+    Other,
 }
 
 impl Builder<'_> {
@@ -38,24 +51,15 @@ impl Builder<'_> {
         for load in [loads.weight, loads.weight_scale].into_iter().chain(loads.offset) {
             let Scalar::Load { operand, .. } = body.node(load) else { return None };
             let value = region.operands[*operand];
-            let (_, data) = self.constant_behind(value).filter(|_| homes[*operand].start.is(0))?;
-            let weights = load == loads.weight;
-            let dtype = if weights { quantized.factor } else { data.dtype };
-            let key = (value, format!("{weights} {} {}", quantized.factor, quantized.bias));
-            let buffer = match self.packed.get(&key) {
-                Some(buffer) => *buffer,
-                None => {
-                    let packed = if weights { quantized.pack_weight(data)? } else { quantized.pack_scale(data)? };
-                    let buffer = self.places.constant(&format!("{}.packed", name_of(self.module, value)), packed);
-                    self.packed.insert(key, buffer);
-                    buffer
-                }
-            };
+            if !homes[*operand].start.is(0) {
+                return None;
+            }
+            let (buffer, dtype) = self.packed_constant(value, &quantized.packing, load == loads.weight)?;
             constants.push((load, dtype, Home { buffer, start: Dim::from(0), strides: Vec::new() }));
         }
         if quantized.needs_sums() {
             let home = self.row_sums(region, x, &homes[x].clone(), &quantized);
-            let number = body.add_operand(DType::I32);
+            let number = body.add_operand(if quantized.of_floats() { DType::F32 } else { DType::I32 });
             homes.push(home);
             let inner = body.reduce(0);
             let run = body.int(quantized.run);
@@ -64,6 +68,59 @@ impl Builder<'_> {
             quantized.sums = Some(body.load(number, [rows, &[at]].concat()));
         }
         Some(Packed { quantized, constants })
+    }
+
+    /// The constant `value`, weights or their scales, packed; and what its elements are then.
+    fn packed_constant(&mut self, value: ValueId, packing: &Packing, weights: bool) -> Option<(BufferId, DType)> {
+        let (_, data) = self.constant_behind(value)?;
+        let dtype = if weights { packing.factor } else { data.dtype };
+        let key = (value, format!("{weights} {} {}", packing.factor, packing.bias));
+        if let Some(buffer) = self.packed.get(&key) {
+            return Some((*buffer, dtype));
+        }
+        let packed = if weights { packing.pack_weight(data)? } else { packing.pack_scale(data)? };
+        let buffer = self.places.constant(&format!("{}.packed", name_of(self.module, value)), packed);
+        self.packed.insert(key, buffer);
+        Some((buffer, dtype))
+    }
+
+    /// Makes a region for a CPU that looks up rows of constant weights read them as products have them packed: so they are
+    /// there once.
+    pub(super) fn look_up(&mut self, region: &Region, body: &mut Body, homes: &mut [Home]) -> Option<()> {
+        let node = self.module.graph.node(region.result);
+        let (Op::QuantizedGather(_), Some(at), None) = (&node.op, node.op.quantized_operands(), self.options.gpu)
+        else {
+            return None;
+        };
+        let ty = self.module.graph.ty(node.operands[at.weight]);
+        let packing = Packing::new(ty.dtype, ty.shape[1].as_const()?, self.target);
+        let mut dtypes = body.operand_dtypes().to_vec();
+        let (mut packed, mut parts) = (homes.to_vec(), vec![Part::Other; homes.len()]);
+        for (number, value) in node.operands.iter().enumerate() {
+            let part = match number {
+                number if number == at.weight => Part::Weights,
+                number if number >= at.scale => Part::Scales(self.module.graph.ty(*value).shape[1].as_const()?),
+                _ => continue,
+            };
+            let operand = region.operands.iter().position(|operand| operand == value)?;
+            let (buffer, dtype) = self.packed_constant(*value, &packing, part == Part::Weights)?;
+            // Nibbles are taken out of octets without a sign.
+            dtypes[operand] = if part == Part::Weights && packing.bits == 4 { DType::U8 } else { dtype };
+            packed[operand] = Home { buffer, start: Dim::from(0), strides: vec![Dim::from(1)] };
+            parts[operand] = part;
+        }
+        let mut new = Body::new(body.space.clone(), dtypes);
+        new.value = body.copy_into(body.value, &mut new, &mut |new, leaf| match leaf {
+            Scalar::Load { operand, index } => match (parts[*operand], index.as_slice()) {
+                (Part::Weights, &[row, inner]) => Some(packing.element(new, *operand, row, inner)),
+                (Part::Scales(groups), &[row, group]) => Some(Packing::scale(new, *operand, row, groups, group)),
+                _ => None,
+            },
+            _ => None,
+        });
+        *body = new;
+        homes.clone_from_slice(&packed);
+        Some(())
     }
 
     /// Constants of nibbles as octets, where no packed form holds them.
@@ -102,19 +159,20 @@ impl Builder<'_> {
         let graph = &self.module.graph;
         let mut shape = graph.ty(value).shape.clone();
         *shape.last_mut().expect("it has rows") = Dim::from(quantized.runs());
-        let mut body = Body::new(shape.clone(), vec![DType::I8]);
+        let (of, sums) = if quantized.of_floats() { (DType::F32, DType::F32) } else { (DType::I8, DType::I32) };
+        let mut body = Body::new(shape.clone(), vec![of]);
         let mut index: Vec<ScalarId> = (0..shape.len()).map(|variable| body.index(variable)).collect();
         let (run, inner) = (body.int(quantized.run), body.reduce(0));
         let last = index.last_mut().expect("it has rows");
         let first = body.binary(BinaryOp::Mul, *last, run);
         *last = body.binary(BinaryOp::Add, first, inner);
         let element = body.load(0, index);
-        let element = body.cast(DType::I32, element);
+        let element = if of == sums { element } else { body.cast(sums, element) };
         let sum = body.fold(FoldOp::Sum, vec![Dim::from(quantized.run)], element);
-        let factor = body.number(DType::I32, quantized.sum_factor() as f64);
-        body.value = body.binary(BinaryOp::Mul, sum, factor);
+        let factor = body.number(sums, quantized.sum_factor() as f64);
+        body.value = if of == sums { sum } else { body.binary(BinaryOp::Mul, sum, factor) };
         let name = format!("{}.sums", name_of(self.module, value));
-        let ty = Type::new(DType::I32, shape);
+        let ty = Type::new(sums, shape);
         let home = self.places.allocate(&name, &ty, &Halo::none(ty.rank()), false);
         let nest = Nest::new(&body, std::slice::from_ref(from), &home);
         let origin = graph.node(region.result).origin.via("sum-rows");

@@ -83,3 +83,8 @@ impl Affine {
         })
     }
 }
+
+/// The greatest common divisor; that of 0 and a number is the number.
+pub fn greatest_common_divisor(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}

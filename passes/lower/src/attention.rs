@@ -11,9 +11,9 @@ mod visible;
 pub use side::lane_step;
 pub use visible::{Bound, Visible};
 
-use side::{granule, greatest_common_divisor};
+use side::granule;
 
-use crate::affine::Var;
+use crate::affine::{Var, greatest_common_divisor};
 use crate::fuse::{Region, Role, is_contraction};
 use crate::nest::{Nest, QUAD};
 use crate::place::Home;

@@ -13,6 +13,7 @@
 //! takes, and nibbles are never negative; accumulators start at `-bias * sum(x)`. Scales and offsets are packed as
 //! `[column / 16][run][16]`. What is beyond the last column, and beyond the last element of a row, is 0.
 
+use crate::affine::greatest_common_divisor;
 use crate::nest::PANEL;
 use drupe_ir::{BinaryOp, Body, DType, FoldOp, Scalar, ScalarId, TensorData};
 use drupe_target::{Int8Dot, Target};
@@ -132,10 +133,6 @@ fn group_length(body: &Body, index: ScalarId) -> Option<i64> {
         },
         _ => None,
     }
-}
-
-fn greatest_common_divisor(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 impl Quantized {

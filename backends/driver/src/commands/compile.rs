@@ -126,7 +126,10 @@ impl Compile {
         match &self.entry {
             Some(wanted) => Ok(vec![drupe_entries::entry(entries, wanted)?]),
             None if self.emit == Emit::Blob => Ok(entries),
-            None => Ok(entries.drain(..).take(1).collect()),
+            None => {
+                entries.truncate(1);
+                Ok(entries)
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Factors of an attention: loads, or what is computed from loads of integers and of their scales.
 
-use crate::affine::{Affine, Var};
+use crate::affine::{Affine, Var, greatest_common_divisor};
 use crate::nest::{Address, Nest};
 use drupe_ir::{BinaryOp, Body, DType, Scalar, ScalarId};
 
@@ -74,9 +74,4 @@ fn starts_whole(body: &Body, id: ScalarId, var: Var) -> bool {
         Scalar::Binary(BinaryOp::Mod, a, _) => starts_whole(body, *a, var),
         _ => false,
     }
-}
-
-/// That of 0 and a number is the number.
-pub fn greatest_common_divisor(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }

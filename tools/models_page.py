@@ -72,11 +72,12 @@ FAMILIES = """
 | PhoneLM | PhoneLMForCausalLM | | ReLU gates |
 | BERT, MiniLM, E5, BGE | BertModel | bert | an encoder |
 
-A family is a row of `frontend/language/src/families.rs`. Weights may be f32, f16 or bf16, and in GGUF Q8_0, Q4_0,
-Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K. YaRN, mixtures of experts and images are not supported. MobileLLM and PhoneLM are
-not part of transformers: their references are Llama's with the blocks repeated, and with ReLU. The context is fixed when
-a model is compiled (`--context`); where RoPE depends on a text's length (dynamic, LongRoPE), a model compiled for a
-context beyond the limit always rotates as a text of that length would.
+A family is a row of `frontend/language/src/families.rs`. Weights may be f32, f16 or bf16, and in GGUF Q8_0, Q4_0, Q4_1,
+Q5_0, Q5_1, Q4_K, Q5_K and Q6_K. YaRN, mixtures of experts and images are not supported. MobileLLM and PhoneLM are not
+part of transformers: their references are Llama's with the blocks repeated, and with ReLU. The context is fixed when a
+model is compiled (`--context`), and so is the type of its cache of keys and values (`--cache f16`, `i8`, `i4`). Where
+RoPE depends on a text's length (dynamic, LongRoPE), a model compiled for a context beyond the limit always rotates as a
+text of that length would.
 
 Gemma's weights are under the Gemma Terms of Use: they are read in tests and belong in no release.
 """

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use drupe_runtime::{Options, OutputView, Program, Session, State, Tensor};
+use drupe_runtime::{Options, OutputView, Program, Session, State, StepReport, Tensor};
 
 use crate::context::Context;
 use crate::error::Error;
@@ -11,6 +11,9 @@ use crate::model::LanguageModel;
 
 /// Fewer tokens than this part of a chunk are read one by one: a chunk that is mostly filling costs more.
 const SMALL_PART: usize = 8;
+
+/// Sees the name of an entry, and a step of it that was run.
+type Observer<'a> = &'a mut dyn FnMut(&str, StepReport<'_>);
 
 /// A model with the threads and memory to run it; one run at a time.
 pub struct Engine {
@@ -88,15 +91,45 @@ impl Engine {
     /// # Errors
     /// When there are no tokens, unknown ones, or more than fit; when cancelled. What was read by then stays.
     pub fn read(&mut self, context: &mut Context, tokens: &[u32], cancel: &Cancel) -> Result<&mut [f32], Error> {
+        self.read_with(context, tokens, cancel, &mut None)
+    }
+
+    /// [`Engine::read`] that shows `observer` the name of the entry, and every step of it as soon as it is done.
+    ///
+    /// # Errors
+    /// As for [`Engine::read`].
+    pub fn read_observed(
+        &mut self,
+        context: &mut Context,
+        tokens: &[u32],
+        cancel: &Cancel,
+        observer: &mut dyn FnMut(&str, StepReport<'_>),
+    ) -> Result<&mut [f32], Error> {
+        self.read_with(context, tokens, cancel, &mut Some(observer))
+    }
+
+    fn read_with(
+        &mut self,
+        context: &mut Context,
+        tokens: &[u32],
+        cancel: &Cancel,
+        observer: &mut Option<Observer<'_>>,
+    ) -> Result<&mut [f32], Error> {
         let (last, before) = tokens.split_last().ok_or(Error::EmptyPrompt)?;
         self.check(tokens)?;
         context.truncate(context.shared(before))?;
-        self.prefill(context, before, cancel)?;
-        self.step(context, *last)
+        self.prefill(context, before, cancel, observer)?;
+        self.step_with(context, *last, observer)
     }
 
     /// Reads on to the end of `tokens`, which `context` holds the first of.
-    fn prefill(&mut self, context: &mut Context, tokens: &[u32], cancel: &Cancel) -> Result<(), Error> {
+    fn prefill(
+        &mut self,
+        context: &mut Context,
+        tokens: &[u32],
+        cancel: &Cancel,
+        observer: &mut Option<Observer<'_>>,
+    ) -> Result<(), Error> {
         let chunk = self.model.chunk();
         while context.tokens().len() < tokens.len() {
             if cancel.is_cancelled() {
@@ -106,9 +139,9 @@ impl Engine {
             let fits = context.tokens().len() + chunk <= self.model.context_length();
             if fits && rest.len().saturating_mul(SMALL_PART) >= chunk {
                 let part = &rest[..rest.len().min(chunk)];
-                run(&mut self.prefill, &self.model, context, part, chunk)?;
+                run(&mut self.prefill, &self.model, context, part, chunk, observer)?;
             } else {
-                self.step(context, rest[0])?;
+                self.step_with(context, rest[0], observer)?;
             }
         }
         Ok(())
@@ -119,9 +152,18 @@ impl Engine {
     /// # Errors
     /// When the token is unknown, or does not fit.
     pub fn step(&mut self, context: &mut Context, token: u32) -> Result<&mut [f32], Error> {
+        self.step_with(context, token, &mut None)
+    }
+
+    fn step_with(
+        &mut self,
+        context: &mut Context,
+        token: u32,
+        observer: &mut Option<Observer<'_>>,
+    ) -> Result<&mut [f32], Error> {
         self.check_room(context.tokens().len() + 1)?;
         self.check(&[token])?;
-        let outputs = run(&mut self.decode, &self.model, context, &[token], 1)?;
+        let outputs = run(&mut self.decode, &self.model, context, &[token], 1, observer)?;
         copy_logits(&outputs, &mut self.logits)?;
         Ok(&mut self.logits)
     }
@@ -160,10 +202,10 @@ impl Engine {
                     visit(start, logits);
                 }
             } else if start + part.len() <= from {
-                run(&mut self.prefill, &self.model, context, part, chunk)?;
+                run(&mut self.prefill, &self.model, context, part, chunk, &mut None)?;
             } else {
                 let session = self.score.as_mut().expect("just made");
-                let outputs = run(session, &self.model, context, part, chunk)?;
+                let outputs = run(session, &self.model, context, part, chunk, &mut None)?;
                 let all = outputs.first().map(|output| output.tensor.as_slice::<f32>()).transpose();
                 let all = all.map_err(drupe_runtime::Error::from)?.unwrap_or_default();
                 let rows = all.chunks_exact(self.model.vocabulary()).take(part.len());
@@ -203,12 +245,20 @@ fn run<'a>(
     context: &mut Context,
     tokens: &[u32],
     length: usize,
+    observer: &mut Option<Observer<'_>>,
 ) -> Result<Vec<OutputView<'a>>, Error> {
     let mut values: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
     // Nobody sees what fills the chunk up.
     values.resize(length, 0);
     let values = Tensor::from_slice(&[length], &values).map_err(drupe_runtime::Error::from)?;
-    let outputs = session.run_with_state(&mut context.state, &[(model.tokens_input(), values.view())])?;
+    let inputs = [(model.tokens_input(), values.view())];
+    let outputs = match observer {
+        None => session.run_with_state(&mut context.state, &inputs)?,
+        Some(observer) => {
+            let entry = session.program().plan().entry.to_string();
+            session.run_with_state_observed(&mut context.state, &inputs, &mut |step| observer(&entry, step))?
+        }
+    };
     context.extend(tokens)?;
     Ok(outputs)
 }

@@ -2,7 +2,7 @@
 
 use crate::commands::bench_language::{self, LanguageBenchArgs};
 use crate::commands::devices::session;
-use crate::commands::figures::{Figures, Usage};
+use crate::commands::figures::{Figures, StepTimes, Usage};
 use crate::commands::inputs::{InputArgs, RandomArgs, views};
 use crate::commands::model::{ModelArgs, runtime_error};
 use crate::commands::peak;
@@ -11,7 +11,6 @@ use clap::builder::RangedU64ValueParser;
 use drupe_ir::Diagnostic;
 use drupe_runtime::{Options, Session, TensorView};
 use drupe_runtime_llm::LanguageModel;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Measure a model: latency, kernels against this machine's peak, memory, load time.
@@ -68,7 +67,8 @@ impl Bench {
         let opened = start.elapsed();
         if LanguageModel::is_one(&program) {
             let name = self.model.model.display().to_string();
-            return bench_language::bench(&program, &name, self.threads, &self.language, self.json);
+            let table = (self.kernels, self.steps);
+            return bench_language::bench(&program, &name, self.threads, &self.language, table, self.json);
         }
         let given = self.inputs.given(program.plan())?;
         let inputs = self.random.complete(program.plan(), given, &self.model.compile.shapes)?;
@@ -126,32 +126,11 @@ impl Bench {
 
     /// Where the time goes: the median of each step over a few runs, steps of one kernel added up.
     fn time_kernels(&self, session: &mut Session, inputs: &[(&str, TensorView)]) -> Result<Vec<Usage>, Diagnostic> {
-        let mut steps: Vec<(Usage, Vec<Duration>)> = Vec::new();
+        let mut times = StepTimes::default();
         for _ in 0..self.runs.clamp(3, 15) {
-            let mut observe = |step: drupe_runtime::StepReport| {
-                if steps.len() <= step.index {
-                    let (name, origin) = (step.name.to_owned(), step.origin.to_owned());
-                    let (flops, bytes) = (step.flops as f64, step.bytes as f64);
-                    steps.push((Usage { name, origin, calls: 1, seconds: 0.0, flops, bytes }, Vec::new()));
-                }
-                steps[step.index].1.push(step.elapsed);
-            };
-            session.run_observed(inputs, &mut observe).map_err(runtime_error)?;
+            session.run_observed(inputs, &mut |step| times.record(&step)).map_err(runtime_error)?;
         }
-        let mut merged: BTreeMap<(usize, String), Usage> = BTreeMap::new();
-        for (index, (step, mut times)) in steps.into_iter().enumerate() {
-            times.sort();
-            let key = (if self.steps { index } else { 0 }, step.name.clone());
-            let first = Usage { name: step.name, origin: step.origin, ..Usage::default() };
-            let usage = merged.entry(key).or_insert(first);
-            usage.calls += step.calls;
-            usage.seconds += times[times.len() / 2].as_secs_f64();
-            usage.flops += step.flops;
-            usage.bytes += step.bytes;
-        }
-        let mut kernels: Vec<Usage> = merged.into_values().collect();
-        kernels.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        Ok(kernels)
+        Ok(times.usages(self.steps))
     }
 }
 

@@ -1,14 +1,16 @@
 //! `drupe bench` of a language model: how fast it reads, and how fast it writes.
 
+use crate::commands::figures::{StepTimes, Usage, usage_table};
 use crate::commands::language::language_error;
 use crate::commands::model::runtime_error;
 use crate::commands::peak;
 use crate::console;
 use drupe_format::Layout;
 use drupe_ir::Diagnostic;
-use drupe_runtime::{Options, Program};
+use drupe_runtime::{Options, Program, StepReport};
 use drupe_runtime_llm::{Cancel, Context, Engine, LanguageModel};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What to measure of a language model.
@@ -32,12 +34,14 @@ struct Round {
     generation: f64,
 }
 
-/// Measures a language model, which `name` is shown for.
+/// Measures a language model, which `name` is shown for, and how long its `kernels` longest take; `by_step`: its steps. With
+/// 0 of them the machine's limits are not measured.
 pub(crate) fn bench(
     program: &Program,
     name: &str,
     threads: usize,
     how: &LanguageBenchArgs,
+    (kernels, by_step): (usize, bool),
     as_json: bool,
 ) -> Result<(), Diagnostic> {
     let model = LanguageModel::new(program).map_err(language_error)?;
@@ -63,9 +67,14 @@ pub(crate) fn bench(
     let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
     let level = program.level().unwrap_or("none");
     let state = context.bytes();
-    let (bytes, peak) = (token_bytes(program, how.prompt + how.r#gen / 2)?, peak::measure(engine.threads())?);
+    let bytes = token_bytes(program, how.prompt + how.r#gen / 2)?;
     let read = rate(how.r#gen, generation.1) * bytes;
-    let most = peak.bytes(bytes);
+    let (mut most, mut usages) = (None, Vec::new());
+    if kernels > 0 {
+        usages = time_kernels(&mut engine, &mut context, how, by_step).map_err(language_error)?;
+        console::progress("measuring this machine's limits");
+        most = Some(peak::measure(engine.threads())?.bytes(bytes));
+    }
     if as_json {
         let value = json!({
             "model": name, "threads": engine.threads(), "level": level, "rounds": how.rounds,
@@ -76,16 +85,23 @@ pub(crate) fn bench(
             "best_generated_tokens_per_second": rate(how.r#gen, generation.0),
             "first_token_ms": first_token.1 * 1e3, "best_first_token_ms": first_token.0 * 1e3, "state_bytes": state,
             "bytes_per_token": bytes, "bytes_per_second": read, "read_loop_bytes_per_second": most,
+            "entries": usages.iter().map(|(entry, usages)| json!({
+                "entry": entry,
+                "kernels": usages.iter().map(|usage| usage.to_json(None)).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
         });
         return console::print(&format!("{value:#}\n"));
     }
     let times = |seconds: f64| console::duration(std::time::Duration::from_secs_f64(seconds));
-    console::print(&format!(
+    let of_most = most.map(|most| {
+        format!(": {:.0} % of what a plain read loop reaches ({:.1} GB/s)", 100.0 * read / most, most * 1e-9)
+    });
+    let mut text = format!(
         "{name}  threads {}  level {level}  chunks of {}\n\
          prompt of {:<6} median {:>8.1} tokens/s   best {:>8.1} tokens/s\n\
          generated {:<6} median {:>8.1} tokens/s   best {:>8.1} tokens/s\n\
          first token      median {:>8}            best {:>8}\n\
-         a token reads {}, so {:.1} GB/s: {:.0} % of what a plain read loop reaches ({:.1} GB/s)\n\
+         a token reads {}, so {:.1} GB/s{}\n\
          states {}, {} rounds\n",
         engine.threads(),
         model.chunk(),
@@ -99,11 +115,38 @@ pub(crate) fn bench(
         times(first_token.0),
         console::bytes(bytes as u64),
         read * 1e-9,
-        100.0 * read / most,
-        most * 1e-9,
+        of_most.unwrap_or_default(),
         console::bytes(state),
         how.rounds,
-    ))
+    );
+    for (entry, usages) in &usages {
+        let milliseconds = 1e3 * usages.iter().map(|usage| usage.seconds).sum::<f64>();
+        text += &format!("\nentry {entry}, a run: {milliseconds:.3} ms\n");
+        text += &usage_table(usages, None, kernels, if by_step { "step" } else { "kernel" });
+    }
+    console::print(&text)
+}
+
+/// Where the time of a prompt goes, by entry: the medians of its chunks, and of the token behind them.
+fn time_kernels(
+    engine: &mut Engine,
+    context: &mut Context,
+    how: &LanguageBenchArgs,
+    by_step: bool,
+) -> Result<Vec<(String, Vec<Usage>)>, drupe_runtime_llm::Error> {
+    let prompt = prompt(engine.model().vocabulary(), how);
+    let mut times: BTreeMap<String, StepTimes> = BTreeMap::new();
+    for _ in 0..how.rounds.clamp(3, 15) {
+        context.truncate(0)?;
+        let mut observe = |entry: &str, step: StepReport<'_>| times.entry(entry.to_owned()).or_default().record(&step);
+        engine.read_observed(context, &prompt, &Cancel::default(), &mut observe)?;
+    }
+    Ok(times.into_iter().rev().map(|(entry, times)| (entry, times.usages(by_step))).collect())
+}
+
+/// Tokens that differ, so that no cache has what it would not have of a text.
+fn prompt(vocabulary: usize, how: &LanguageBenchArgs) -> Vec<u32> {
+    (0..how.prompt.max(1)).map(|at| (at * 7919 % vocabulary) as u32).collect()
 }
 
 /// Bytes that `decode` reads and writes for a token behind `past` others, if caches were perfect.
@@ -122,9 +165,7 @@ fn round(
     how: &LanguageBenchArgs,
 ) -> Result<Round, drupe_runtime_llm::Error> {
     context.truncate(0)?;
-    let vocabulary = engine.model().vocabulary();
-    // Tokens that differ, so that no cache has what it would not have of a text.
-    let prompt: Vec<u32> = (0..how.prompt.max(1)).map(|at| (at * 7919 % vocabulary) as u32).collect();
+    let prompt = prompt(engine.model().vocabulary(), how);
     let start = Instant::now();
     let mut token = greatest(engine.read(context, &prompt, &Cancel::default())?);
     let first_token = start.elapsed().as_secs_f64();

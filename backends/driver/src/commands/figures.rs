@@ -3,7 +3,9 @@
 use crate::commands::peak::Peak;
 use crate::commands::table::Table;
 use crate::console;
+use drupe_runtime::StepReport;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What was measured.
@@ -46,10 +48,86 @@ impl Usage {
         (seconds / self.seconds, limit)
     }
 
+    /// For machines.
+    pub(crate) fn to_json(&self, peak: Option<&Peak>) -> serde_json::Value {
+        let share = peak.map(|peak| self.share_of(peak));
+        json!({
+            "name": self.name, "origin": self.origin, "calls": self.calls, "ms": self.seconds * 1e3,
+            "flops": self.flops, "bytes": self.bytes,
+            "share_of_limit": share.map(|share| share.0), "limit": share.map(|share| share.1),
+        })
+    }
+
     /// The node of the model alone, where the origin names one.
     fn place(&self) -> &str {
         self.origin.split('"').nth(1).unwrap_or(&self.origin)
     }
+}
+
+/// How long each step of a plan took, in a number of runs.
+#[derive(Debug, Default)]
+pub(crate) struct StepTimes {
+    /// A step, and its times.
+    steps: Vec<(Usage, Vec<Duration>)>,
+}
+
+impl StepTimes {
+    /// Takes over a report; those of a run come in order.
+    pub(crate) fn record(&mut self, step: &StepReport) {
+        if self.steps.len() <= step.index {
+            let (name, origin) = (step.name.to_owned(), step.origin.to_owned());
+            let (flops, bytes) = (step.flops as f64, step.bytes as f64);
+            self.steps.push((Usage { name, origin, calls: 1, seconds: 0.0, flops, bytes }, Vec::new()));
+        }
+        self.steps[step.index].1.push(step.elapsed);
+    }
+
+    /// The medians of a run, those that take most time first: of every step, or of all steps of a kernel together.
+    pub(crate) fn usages(self, by_step: bool) -> Vec<Usage> {
+        let mut merged: BTreeMap<(usize, String), Usage> = BTreeMap::new();
+        for (index, (step, mut times)) in self.steps.into_iter().enumerate() {
+            times.sort();
+            let key = (if by_step { index } else { 0 }, step.name.clone());
+            let first = Usage { name: step.name, origin: step.origin, ..Usage::default() };
+            let usage = merged.entry(key).or_insert(first);
+            usage.calls += step.calls;
+            usage.seconds += times[times.len() / 2].as_secs_f64();
+            usage.flops += step.flops;
+            usage.bytes += step.bytes;
+        }
+        let mut usages: Vec<Usage> = merged.into_values().collect();
+        usages.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        usages
+    }
+}
+
+/// The first `most` of `usages`, a row each under the heading `what`; with what share of the limits they reach, where those
+/// are known.
+pub(crate) fn usage_table(usages: &[Usage], peak: Option<&Peak>, most: usize, what: &str) -> String {
+    let total: f64 = usages.iter().map(|usage| usage.seconds).sum();
+    let at = if what == "step" { "at" } else { "first at" };
+    let heading = [what, "calls", "ms", "time %", "GFLOP/s", "GB/s", "% of limit", "limit", at];
+    let mut table = Table::new(heading);
+    for usage in usages.iter().take(most) {
+        // Limits are those of the CPU.
+        let limit = peak.map(|peak| usage.share_of(peak));
+        table.row([
+            usage.name.clone(),
+            usage.calls.to_string(),
+            format!("{:.3}", usage.seconds * 1e3),
+            format!("{:.1}", 100.0 * usage.seconds / total),
+            format!("{:.1}", usage.flops / usage.seconds / 1e9),
+            format!("{:.1}", usage.bytes / usage.seconds / 1e9),
+            limit.map_or(String::new(), |(share, _)| format!("{:.0}", 100.0 * share)),
+            limit.map_or(String::new(), |(_, limit)| limit.to_owned()),
+            usage.place().to_owned(),
+        ]);
+    }
+    let mut text = table.text();
+    if most < usages.len() {
+        text += &format!("  and {} more: --kernels {}\n", usages.len() - most, usages.len());
+    }
+    text
 }
 
 impl Figures {
@@ -98,44 +176,13 @@ impl Figures {
             );
         }
         text.push('\n');
-        let total: f64 = self.kernels.iter().map(|usage| usage.seconds).sum();
-        let at = if what == "step" { "at" } else { "first at" };
-        let heading = [what, "calls", "ms", "time %", "GFLOP/s", "GB/s", "% of limit", "limit", at];
-        let mut table = Table::new(heading);
-        for usage in self.kernels.iter().take(most) {
-            // Limits are those of the CPU.
-            let limit = self.peak.as_ref().map(|peak| usage.share_of(peak));
-            table.row([
-                usage.name.clone(),
-                usage.calls.to_string(),
-                format!("{:.3}", usage.seconds * 1e3),
-                format!("{:.1}", 100.0 * usage.seconds / total),
-                format!("{:.1}", usage.flops / usage.seconds / 1e9),
-                format!("{:.1}", usage.bytes / usage.seconds / 1e9),
-                limit.map_or(String::new(), |(share, _)| format!("{:.0}", 100.0 * share)),
-                limit.map_or(String::new(), |(_, limit)| limit.to_owned()),
-                usage.place().to_owned(),
-            ]);
-        }
-        text += &table.text();
-        if most < self.kernels.len() {
-            text += &format!("  and {} more: --kernels {}\n", self.kernels.len() - most, self.kernels.len());
-        }
-        text
+        text + &usage_table(&self.kernels, self.peak.as_ref(), most, what)
     }
 
     /// For machines.
     pub(crate) fn to_json(&self) -> String {
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
         let peak = self.peak.as_ref();
-        let kernel = |usage: &Usage| {
-            let share = peak.map(|peak| usage.share_of(peak));
-            json!({
-                "name": usage.name, "origin": usage.origin, "calls": usage.calls, "ms": usage.seconds * 1e3,
-                "flops": usage.flops, "bytes": usage.bytes,
-                "share_of_limit": share.map(|share| share.0), "limit": share.map(|share| share.1),
-            })
-        };
         let reads = |peak: &Peak| -> Vec<_> {
             let row = |(bytes, rate): &(f64, f64)| json!({ "footprint_bytes": bytes, "bytes_per_second": rate });
             peak.reads.iter().map(row).collect()
@@ -162,7 +209,7 @@ impl Figures {
             "machine_int8_ops": peak.map(|peak| peak.int8_ops),
             "machine_read_bytes": peak.map(Peak::memory),
             "machine_reads": peak.map(reads),
-            "kernels": self.kernels.iter().map(kernel).collect::<Vec<_>>(),
+            "kernels": self.kernels.iter().map(|usage| usage.to_json(peak)).collect::<Vec<_>>(),
         });
         format!("{value:#}\n")
     }

@@ -76,6 +76,7 @@ fn is_sum_of_products(region: &Region) -> bool {
 }
 
 /// An attention and what it reads.
+#[derive(Clone)]
 pub struct Joined {
     /// The attention. Its operands are those of the scores, then those of the sum.
     pub attention: Attention,
@@ -89,23 +90,42 @@ pub struct Joined {
 /// is none any more. `None` where they do not fit.
 pub fn join(scores: (Nest, Vec<Home>), sum: (Nest, Vec<Home>), weights: usize) -> Option<Joined> {
     let ((scores, mut homes), (mut sum, sum_homes)) = (scores, sum);
-    let mut dtypes = [scores.operands.as_slice(), sum.operands.as_slice()].concat();
+    let dtypes = [scores.operands.as_slice(), sum.operands.as_slice()].concat();
     sum.reads.retain(|_, (operand, _)| *operand != weights);
     for (operand, _) in sum.reads.values_mut() {
         *operand += homes.len();
     }
     homes.extend(sum_homes);
-    let mut attention = Attention::new(scores, sum, weights)?;
-    let nests = [&mut attention.scores, &mut attention.sum];
-    let mut reads: Vec<&mut usize> =
-        nests.into_iter().flat_map(|nest| nest.reads.values_mut().map(|(operand, _)| operand)).collect();
-    let read: BTreeSet<usize> = reads.iter().map(|operand| **operand).collect();
-    for operand in &mut reads {
-        **operand = read.range(..**operand).count();
+    let mut joined = Joined { attention: Attention::new(scores, sum, weights)?, homes, dtypes };
+    joined.drop_unread();
+    Some(joined)
+}
+
+impl Joined {
+    /// What is left to do once the weighted sums are there: the epilogue of the sum, and what that reads.
+    pub fn epilogue(&self) -> Joined {
+        let Joined { mut attention, homes, dtypes } = self.clone();
+        let sum = &mut attention.sum;
+        let read: BTreeSet<ScalarId> = sum.body.reachable(sum.body.value).into_iter().collect();
+        sum.reads.retain(|load, _| read.contains(load));
+        attention.scores.reads.clear();
+        let mut epilogue = Joined { attention, homes, dtypes };
+        epilogue.drop_unread();
+        epilogue
     }
-    homes = read.iter().map(|operand| homes[*operand].clone()).collect();
-    dtypes = read.iter().map(|operand| dtypes[*operand]).collect();
-    Some(Joined { attention, homes, dtypes })
+
+    /// Drops the operands that nothing reads.
+    fn drop_unread(&mut self) {
+        let nests = [&mut self.attention.scores, &mut self.attention.sum];
+        let mut reads: Vec<&mut usize> =
+            nests.into_iter().flat_map(|nest| nest.reads.values_mut().map(|(operand, _)| operand)).collect();
+        let read: BTreeSet<usize> = reads.iter().map(|operand| **operand).collect();
+        for operand in &mut reads {
+            **operand = read.range(..**operand).count();
+        }
+        self.homes = read.iter().map(|operand| self.homes[*operand].clone()).collect();
+        self.dtypes = read.iter().map(|operand| self.dtypes[*operand]).collect();
+    }
 }
 
 /// An attention as nests whose loops are those of the values: none are merged.

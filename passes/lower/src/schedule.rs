@@ -5,7 +5,7 @@ mod attention;
 mod gpu;
 mod quantized;
 
-pub use attention::{AttentionSchedule, Queries, choose_attention};
+pub use attention::{AttentionSchedule, Queries, choose_attention, key_parts};
 pub use gpu::choose_for_gpu;
 
 use crate::affine::Var;

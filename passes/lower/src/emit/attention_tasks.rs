@@ -15,7 +15,10 @@
 
 mod few;
 mod many;
+mod parts;
 mod transpose;
+
+pub use parts::{emit_attention_parts, part_elements};
 
 use super::{Digit, Emitter, Frame, Point, Signature, item_digits};
 use crate::affine::Var;
@@ -86,14 +89,39 @@ fn digits(attention: &Attention, schedule: &AttentionSchedule) -> Vec<Digit> {
     item_digits(digits)
 }
 
-/// The kernel of `attention` for a CPU.
+/// The kernel of `attention` for a CPU; where its keys are cut into parts, the result is what [`emit_attention_parts`] adds
+/// up.
 pub fn emit_attention_tasks(
     attention: &Attention,
     schedule: &AttentionSchedule,
     signature: &Signature,
     dims: &mut IndexSet<Dim>,
 ) -> Kernel {
-    let plain = |column: usize, row: Option<usize>, lanes: u16| Schedule {
+    let key = attention.scores.extents.len() - 1;
+    let by_column = plain(attention.column, None, schedule.inner_lanes);
+    let (by_query, by_key) = (plain(key - 1, Some(key), schedule.lanes), plain(key, None, schedule.inner_lanes));
+    let mut emitter = Emitter::new(&attention.sum, &by_column, signature, dims);
+    let (depth, columns) = attention.sizes();
+    let arrays = emitter.arrays(schedule, depth, columns);
+    emitter.attention_items(attention, schedule, schedule.parts, |this, item, part| {
+        let zero = this.b.int(0);
+        let sharer = schedule.sharing.map_or(zero, |(variable, _)| this.bases[&Var::Index(variable)]);
+        let (by_query, by_key) = (&by_query, &by_key);
+        let tiles = Tiles { attention, schedule, by_query, by_key, depth, columns, arrays, sharer };
+        match part {
+            None => this.attention_tile(&tiles),
+            Some(part) => {
+                this.query_keys(&tiles, zero, Some(part));
+                this.store_part(&tiles, item, part);
+            }
+        }
+    });
+    emitter.b.finish()
+}
+
+/// The schedule of an attention's nests where they are computed a vector at a time.
+fn plain(column: usize, row: Option<usize>, lanes: u16) -> Schedule {
+    Schedule {
         column: Some(column),
         row,
         lanes,
@@ -106,31 +134,39 @@ pub fn emit_attention_tasks(
         prefetch: None,
         within: Vec::new(),
         spread: Spread::Tasks,
-    };
-    let key = attention.scores.extents.len() - 1;
-    let by_column = plain(attention.column, None, schedule.inner_lanes);
-    let (by_query, by_key) = (plain(key - 1, Some(key), schedule.lanes), plain(key, None, schedule.inner_lanes));
-    let mut emitter = Emitter::new(&attention.sum, &by_column, signature, dims);
-    let zero = emitter.b.int(0);
-    for variable in 0..attention.sum.extents.len() {
-        emitter.bases.insert(Var::Index(variable), zero);
     }
-    let (depth, columns) = attention.sizes();
-    let arrays = emitter.arrays(schedule, depth, columns);
-    let digits = digits(attention, schedule);
-    let total = Dim::product(digits.iter().map(|(_, extent, _)| extent));
-    let (low, high) = emitter.task_share(&total, digits.is_empty());
-    emitter.for_each(low, high, 1, Vec::new(), |this, item, _| {
-        this.decode(&digits, item);
-        let sharer = schedule.sharing.map_or(zero, |(variable, _)| this.bases[&Var::Index(variable)]);
-        let (by_query, by_key) = (&by_query, &by_key);
-        this.attention_tile(&Tiles { attention, schedule, by_query, by_key, depth, columns, arrays, sharer });
-        Vec::new()
-    });
-    emitter.b.finish()
 }
 
 impl<'a> Emitter<'a> {
+    /// The task's items: their numbers, the sum's variables set to what they count, and their parts if there are several.
+    fn attention_items(
+        &mut self,
+        attention: &Attention,
+        schedule: &AttentionSchedule,
+        parts: i64,
+        body: impl FnOnce(&mut Self, Value, Option<Value>),
+    ) {
+        let zero = self.b.int(0);
+        for variable in 0..attention.sum.extents.len() {
+            self.bases.insert(Var::Index(variable), zero);
+        }
+        let digits = digits(attention, schedule);
+        let items = Dim::product(digits.iter().map(|(_, extent, _)| extent));
+        let (low, high) = self.task_share(&(&items * &Dim::from(parts)), digits.is_empty() && parts == 1);
+        self.for_each(low, high, 1, Vec::new(), |this, number, _| {
+            let (mut item, mut part) = (number, None);
+            if parts > 1 {
+                // Heads side by side read neighbouring memory.
+                let items = this.dim(&items);
+                item = this.binary(BinaryOp::Mod, number, items);
+                part = Some(this.binary(BinaryOp::FloorDiv, number, items));
+            }
+            this.decode(&digits, item);
+            body(this, item, part);
+            Vec::new()
+        });
+    }
+
     fn arrays(&mut self, schedule: &AttentionSchedule, depth: i64, columns: i64) -> Arrays {
         let many = schedule.count != Queries::Few;
         let width = if many { schedule.width() } else { schedule.sharers() };

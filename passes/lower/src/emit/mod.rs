@@ -22,7 +22,7 @@ mod staged;
 mod tiles;
 
 pub use attention::{attention_workgroups, emit_attention};
-pub use attention_tasks::emit_attention_tasks;
+pub use attention_tasks::{emit_attention_parts, emit_attention_tasks, part_elements};
 
 use crate::affine::{Affine, Var};
 use crate::nest::Nest;

@@ -31,6 +31,8 @@ pub struct AttentionSchedule {
     pub copies_keys: bool,
     /// The same of the values.
     pub copies_values: bool,
+    /// Parts that the keys are cut into, items of their own.
+    pub parts: i64,
 }
 
 /// How many queries there are.
@@ -71,6 +73,36 @@ const TILE: i64 = 24_576;
 /// A distance between neighbouring rows, in elements, at whose multiples rows get into each other's way in a cache.
 const ALIASING: i64 = 256;
 
+/// Items that threads share out evenly.
+const ITEMS: i64 = 16;
+
+/// Fewer keys are not cut into parts.
+const LEAST_KEYS: i64 = 256;
+
+/// Into how many parts the keys of `attention` are cut: more than one where it has one query, so that its few heads are no
+/// equal shares for some threads. The same for all levels.
+pub fn key_parts(attention: &Attention) -> i64 {
+    let extents = &attention.sum.extents;
+    let few_keys = attention.sum.body.folds[0].space[0].as_const().is_some_and(|keys| keys < LEAST_KEYS);
+    if few_keys || !extents[attention.query].is(1) {
+        return 1;
+    }
+    let sharers = sharing(attention).map_or(1, |(_, count)| count);
+    let heads = attention.variables.iter().flatten().map(|variable| extents[*variable].as_const());
+    match heads.product::<Option<i64>>() {
+        Some(heads) => (ITEMS * sharers + heads - 1) / heads.max(1),
+        None => 1,
+    }
+}
+
+/// The variable of the sum whose values share keys, and how many of them are in a tile.
+fn sharing(attention: &Attention) -> Option<(usize, i64)> {
+    attention.sharing().map(|variable| {
+        let extent = attention.sum.extents[variable].as_const().expect("the sharers' number is known");
+        (variable, (1..=MOST_VECTORS).rev().find(|count| extent % count == 0).unwrap_or(1))
+    })
+}
+
 /// The schedule of `attention` for `level`.
 pub fn choose_attention(attention: &Attention, level: &IsaLevel) -> AttentionSchedule {
     let lanes = level.lanes(32) as i64;
@@ -78,10 +110,7 @@ pub fn choose_attention(attention: &Attention, level: &IsaLevel) -> AttentionSch
     let (depth, columns) = attention.sizes();
     let inner_lanes = lanes.min(1 << attention.granule.trailing_zeros());
     let queries = attention.sum.extents[attention.query].as_const();
-    let sharing = attention.sharing().map(|variable| {
-        let extent = attention.sum.extents[variable].as_const().expect("the sharers' number is known");
-        (variable, (1..=MOST_VECTORS).rev().find(|count| extent % count == 0).unwrap_or(1))
-    });
+    let sharing = sharing(attention);
     let sharers = sharing.map_or(1, |(_, count)| count);
     let (mut best, mut best_cost) = ((1, 1), f64::INFINITY);
     for share in 1..=(MOST_VECTORS / sharers).max(1) {
@@ -124,6 +153,7 @@ pub fn choose_attention(attention: &Attention, level: &IsaLevel) -> AttentionSch
         accumulators: registers - 8,
         copies_keys: copies(&attention.scores, attention.key_side, Var::Index(attention.scores.extents.len() - 1)),
         copies_values: copies(&attention.sum, attention.value_side, Var::Reduce(0)),
+        parts: key_parts(attention),
     }
 }
 

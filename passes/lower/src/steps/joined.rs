@@ -1,14 +1,14 @@
 //! Attentions as steps of the CPU.
 
 use super::{Builder, argument, elements_read, operations, share, size_of};
-use crate::attention::{Joined, Part, find, join};
-use crate::emit::{Signature, emit_attention_tasks};
+use crate::attention::{Attention, Joined, Part, find, join};
+use crate::emit::{Signature, emit_attention_parts, emit_attention_tasks, part_elements};
 use crate::fuse::Region;
 use crate::nest::Nest;
-use crate::place::Home;
-use crate::schedule::choose_attention;
-use crate::{Arg, Step, Work};
-use drupe_ir::{DType, Dim, ValueId};
+use crate::place::{Halo, Home, name_of};
+use crate::schedule::{AttentionSchedule, choose_attention, key_parts};
+use crate::{Arg, Port, Step, Work};
+use drupe_ir::{DType, Dim, Type, ValueId};
 use drupe_kernel::Kernel;
 use indexmap::IndexSet;
 use std::collections::BTreeMap;
@@ -56,29 +56,57 @@ impl Builder<'_> {
         let elements = Dim::product(&sum.extents);
         let weighted = &(&elements * &sum.body.folds[0].space[0]) * &Dim::from(2);
         let flops = &(&operations(scores) + &weighted) + &elements;
-        let tasks = share(&flops);
         let result = sum.body.dtype(sum.body.value);
-        let signature = Signature { name: String::new(), operands: dtypes.clone(), result, tasks: tasks.clone() };
+        let read = homes.iter().zip(dtypes).enumerate().fold(Dim::from(0), |bytes, (operand, (home, dtype))| {
+            let elements = elements_read(scores, operand).larger(&elements_read(sum, operand));
+            &bytes + &size_of(*dtype, &elements).smaller(&self.places.buffers[home.buffer.0].bytes)
+        });
+        let (to, left) = (self.home(region.result), self.left(region.result, &self.home(region.result)));
+        let written = size_of(result, &elements);
+        let parts = key_parts(attention);
+        if parts == 1 {
+            let work = Attending { joined, emit: emit_attention_tasks, flops, bytes: &read + &written };
+            return self.attending(region, work, (&to, result), left);
+        }
+        let ty = Type::new(DType::F32, [part_elements(attention, parts)]);
+        let home =
+            self.places.allocate(&format!("{}.parts", name_of(self.module, region.result)), &ty, &Halo::none(1), false);
+        let work = Attending { joined, emit: emit_attention_tasks, flops, bytes: &read + &ty.bytes() };
+        self.attending(region, work, (&home, DType::F32), None);
+        let mut epilogue = joined.epilogue();
+        epilogue.homes.push(home);
+        epilogue.dtypes.push(DType::F32);
+        let flops = &ty.elements() * &Dim::from(2);
+        let work = Attending { joined: &epilogue, emit: emit_attention_parts, flops, bytes: &ty.bytes() + &written };
+        self.attending(region, work, (&to, result), left);
+    }
+
+    /// Adds a step of an attention, which writes elements of a type to `to` and leaves `result`.
+    fn attending(&mut self, region: &Region, work: Attending, to: (&Home, DType), result: Option<Port>) {
+        let Joined { attention, homes, dtypes } = work.joined;
+        let tasks = share(&work.flops);
+        let signature = Signature { name: String::new(), operands: dtypes.clone(), result: to.1, tasks: tasks.clone() };
         let mut dims = IndexSet::new();
         let mut levels: Vec<Kernel> = Vec::new();
         for level in &self.target.levels {
             let schedule = choose_attention(attention, level);
-            levels.push(emit_attention_tasks(attention, &schedule, &signature, &mut dims));
+            levels.push((work.emit)(attention, &schedule, &signature, &mut dims));
         }
-        let work = Work::Kernel(self.add_kernel(levels, "attention"));
-        let to = self.home(region.result);
-        let operands = || homes.iter().zip(dtypes).enumerate();
-        let mut args: Vec<Arg> = operands().map(|(_, (home, dtype))| argument(home, *dtype, false)).collect();
-        args.push(argument(&to, result, true));
-        let written = size_of(result, &elements);
-        let bytes = operands().fold(written, |bytes, (operand, (home, dtype))| {
-            let elements = elements_read(scores, operand).larger(&elements_read(sum, operand));
-            &bytes + &size_of(*dtype, &elements).smaller(&self.places.buffers[home.buffer.0].bytes)
-        });
-        let (dims, result) = (dims.into_iter().collect(), self.left(region.result, &to));
-        let origin = self.module.graph.node(region.result).origin.clone();
-        self.steps.push(Step { work, args, dims, tasks, origin, result, flops, bytes });
+        let kernel = Work::Kernel(self.add_kernel(levels, "attention"));
+        let mut args: Vec<Arg> = homes.iter().zip(dtypes).map(|(home, dtype)| argument(home, *dtype, false)).collect();
+        args.push(argument(to.0, to.1, true));
+        let (dims, origin) = (dims.into_iter().collect(), self.module.graph.node(region.result).origin.clone());
+        let (flops, bytes) = (work.flops, work.bytes);
+        self.steps.push(Step { work: kernel, args, dims, tasks, origin, result, flops, bytes });
         self.launches.push(None);
         self.overwritable.push(Vec::new());
     }
+}
+
+/// A step of an attention: what it reads, its kernel, and what it costs.
+struct Attending<'a> {
+    joined: &'a Joined,
+    emit: fn(&Attention, &AttentionSchedule, &Signature, &mut IndexSet<Dim>) -> Kernel,
+    flops: Dim,
+    bytes: Dim,
 }

@@ -24,29 +24,38 @@ impl<'a> Emitter<'a> {
     pub(super) fn few_queries(&mut self, tiles: &Tiles<'a>, count: Value) {
         let zero = self.b.int(0);
         self.for_each(zero, count, 1, Vec::new(), |this, query, _| {
-            this.bases.insert(Var::Index(tiles.attention.query), query);
-            this.bring_query(tiles);
-            let (sharers, inner) = (tiles.schedule.sharers(), tiles.schedule.inner_lanes);
-            this.fill(tiles.arrays.sums, tiles.columns * sharers, inner, 0.0);
-            this.fill(tiles.arrays.totals, sharers, 1, 0.0);
-            this.fill(tiles.arrays.largest, sharers, 1, LEAST);
-            let range = this.visible_range(tiles, query, query);
-            let seen = this.binary(BinaryOp::Sub, range.high, range.low);
-            let lanes = this.b.int(inner.into());
-            let enough = this.binary(BinaryOp::Ge, seen, lanes);
-            match (this.b.known(seen), this.b.known(lanes)) {
-                (Some(seen), Some(lanes)) => this.keys_in_turn(tiles, &range, if seen < lanes { 1 } else { inner }),
-                _ => {
-                    let all = |this: &mut Self, together: u16| {
-                        this.keys_in_turn(tiles, &range, together);
-                        Vec::new()
-                    };
-                    this.choose(enough, |this| all(this, inner), |this| all(this, 1));
-                }
-            }
+            this.query_keys(tiles, query, None);
             this.store_query(tiles);
             Vec::new()
         });
+    }
+
+    /// A query's weighted sums over the keys that it sees, or over one of their parts.
+    pub(super) fn query_keys(&mut self, tiles: &Tiles<'a>, query: Value, part: Option<Value>) {
+        self.bases.insert(Var::Index(tiles.attention.query), query);
+        self.bring_query(tiles);
+        let (sharers, inner) = (tiles.schedule.sharers(), tiles.schedule.inner_lanes);
+        self.fill(tiles.arrays.sums, tiles.columns * sharers, inner, 0.0);
+        self.fill(tiles.arrays.totals, sharers, 1, 0.0);
+        self.fill(tiles.arrays.largest, sharers, 1, LEAST);
+        let all = self.visible_range(tiles, query, query);
+        let seen = self.binary(BinaryOp::Sub, all.high, all.low);
+        let range = match part {
+            None => all,
+            Some(part) => self.part_of(tiles, all, seen, part),
+        };
+        let lanes = self.b.int(inner.into());
+        let enough = self.binary(BinaryOp::Ge, seen, lanes);
+        match (self.b.known(seen), self.b.known(lanes)) {
+            (Some(seen), Some(lanes)) => self.keys_in_turn(tiles, &range, if seen < lanes { 1 } else { inner }),
+            _ => {
+                let in_turn = |this: &mut Self, together: u16| {
+                    this.keys_in_turn(tiles, &range, together);
+                    Vec::new()
+                };
+                self.choose(enough, |this| in_turn(this, inner), |this| in_turn(this, 1));
+            }
+        }
     }
 
     /// The query, for each of its sharers.
@@ -88,9 +97,9 @@ impl<'a> Emitter<'a> {
             let first = this.binary(BinaryOp::Min, at, block.latest);
             let slot = this.binary(BinaryOp::Sub, at, block.low);
             let mut most = Vec::new();
-            for sharer in 0..sharers {
+            let products = this.row_products(tiles, block, first);
+            for (sharer, raw) in (0..sharers).zip(products) {
                 this.at_sharer(tiles, sharer);
-                let raw = this.row_products(tiles, block, first, sharer);
                 let variable = Var::Index(tiles.attention.scores.extents.len() - 1);
                 let score = this.among_scores(tiles.attention, Some(tiles.by_key), |this| {
                     this.bases.insert(variable, first);
@@ -105,21 +114,43 @@ impl<'a> Emitter<'a> {
         most.into_iter().map(|most| self.b.reduce(FoldOp::Max, most)).collect()
     }
 
-    /// The products of one row with the keys from `first` on.
-    fn row_products(&mut self, tiles: &Tiles<'a>, block: &Block, first: Value, sharer: i64) -> Value {
-        let inner = tiles.schedule.inner_lanes;
+    /// The products of every sharer's row with the keys from `first` on.
+    fn row_products(&mut self, tiles: &Tiles<'a>, block: &Block, first: Value) -> Vec<Value> {
+        let (inner, sharers) = (tiles.schedule.inner_lanes, tiles.schedule.sharers());
+        let together = i64::from(block.together);
+        // As many keys at a time as have accumulators for all sharers: each is read once.
+        let fits = |keys: &i64| keys * sharers <= tiles.schedule.accumulators;
+        let keys = std::iter::successors(Some(together), |keys| Some(keys / 2)).find(|keys| *keys == 1 || fits(keys));
+        let keys = keys.expect("one key at last");
         let vector = Type::vector(DType::F32, inner);
-        let init = (0..block.together).map(|_| self.b.number(vector, 0.0)).collect();
         let (zero, depth) = (self.b.int(0), self.b.int(tiles.depth));
-        let sums = self.for_each(zero, depth, inner.into(), init, |this, step, carried| {
-            let query = this.private(tiles.arrays.queries, step, sharer * tiles.depth, inner);
-            let product = |this: &mut Self, (number, sum): (usize, &Value)| {
-                let key = this.key_elements(tiles, (first, number as i64), (step, 0), inner);
-                this.b.fma(key, query, *sum)
-            };
-            carried.iter().enumerate().map(|sum| product(this, sum)).collect()
-        });
-        if block.together == 1 { self.b.reduce(FoldOp::Sum, sums[0]) } else { self.lane_sums(sums) }
+        let mut parts: Vec<Vec<Value>> = vec![Vec::new(); sharers as usize];
+        for from in (0..together).step_by(keys as usize) {
+            let init = (0..keys * sharers).map(|_| self.b.number(vector, 0.0)).collect();
+            let sums = self.for_each(zero, depth, inner.into(), init, |this, step, carried| {
+                let query = |this: &mut Self, sharer: i64| {
+                    this.private(tiles.arrays.queries, step, sharer * tiles.depth, inner)
+                };
+                let queries: Vec<Value> = (0..sharers).map(|sharer| query(this, sharer)).collect();
+                let mut sums = carried.to_vec();
+                for number in 0..keys {
+                    let key = this.key_elements(tiles, (first, from + number), (step, 0), inner);
+                    for (sharer, query) in queries.iter().enumerate() {
+                        let sum = &mut sums[sharer * keys as usize + number as usize];
+                        *sum = this.b.fma(key, *query, *sum);
+                    }
+                }
+                sums
+            });
+            for (part, sums) in parts.iter_mut().zip(sums.chunks(keys as usize)) {
+                part.push(if together == 1 {
+                    self.b.reduce(FoldOp::Sum, sums[0])
+                } else {
+                    self.lane_sums(sums.to_vec(), 1)
+                });
+            }
+        }
+        parts.into_iter().map(|parts| self.lane_sums(parts, keys as usize)).collect()
     }
 
     /// The scores of the keys from `first` on, those before `at` as if they were hidden: they have been counted.

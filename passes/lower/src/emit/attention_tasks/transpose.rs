@@ -19,9 +19,9 @@ impl Emitter<'_> {
         rows
     }
 
-    /// As many vectors as each has lanes: lane `i` of the result is the sum of all lanes of vector `i`.
-    pub(super) fn lane_sums(&mut self, mut rows: Vec<Value>) -> Value {
-        let mut block = 1;
+    /// As many vectors as each has lanes: lane `i` of the result is the sum of all lanes of vector `i`. With `block` 1; of
+    /// fewer vectors, some power of two, the results are summed so with as many as `block`.
+    pub(super) fn lane_sums(&mut self, mut rows: Vec<Value>, mut block: usize) -> Value {
         while rows.len() > 1 {
             let pairs: Vec<(Value, Value)> = rows.chunks(2).map(|pair| (pair[0], pair[1])).collect();
             rows = pairs

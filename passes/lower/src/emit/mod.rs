@@ -83,6 +83,8 @@ struct Emitter<'a> {
     signature: &'a Signature,
     /// The reduction variable whose values the invocations share out.
     split: Option<usize>,
+    /// Whether what is computed only brings its loads into the caches.
+    prefetching: bool,
 }
 
 /// A loop variable that items count: the variable, its extent in items, elements of an item.
@@ -168,6 +170,7 @@ impl<'a> Emitter<'a> {
             folds: BTreeMap::new(),
             signature,
             split: None,
+            prefetching: false,
         }
     }
 }

@@ -214,6 +214,10 @@ impl Emitter<'_> {
         }
         let at = self.moved(base, &offset);
         let ty = Type::vector(nest.body.dtype(id), lanes);
+        if self.prefetching {
+            self.b.prefetch(Place::Buffer(*operand), at);
+            return self.b.number(ty, 0.0);
+        }
         if let (Some(distance), Address::Panels { .. }) = (self.schedule.prefetch, address) {
             let ahead = self.moved(at, &Dim::from(distance * PANEL));
             self.b.prefetch(Place::Buffer(*operand), ahead);

@@ -3,9 +3,13 @@
 
 use super::{LEAST, Range, Tiles};
 use crate::affine::Var;
-use crate::emit::Emitter;
-use drupe_ir::{BinaryOp, DType, FoldOp};
+use crate::emit::{Emitter, Frame};
+use crate::nest::Nest;
+use drupe_ir::{BinaryOp, DType, FoldOp, ScalarId};
 use drupe_kernel::{Type, Value};
+
+/// Octets that memory hands out together.
+const LINE: i64 = 64;
 
 /// A block of keys.
 #[derive(Clone, Copy)]
@@ -92,12 +96,21 @@ impl<'a> Emitter<'a> {
     fn row_scores(&mut self, tiles: &Tiles<'a>, block: &Block) -> Vec<Value> {
         let sharers = tiles.schedule.sharers();
         let vector = Type::vector(DType::F32, block.together);
+        let zero = self.b.int(0);
         let init = (0..sharers).map(|_| self.b.number(vector, LEAST)).collect();
         let most = self.for_each(block.low, block.high, block.together.into(), init, |this, at, carried| {
             let first = this.binary(BinaryOp::Min, at, block.latest);
             let slot = this.binary(BinaryOp::Sub, at, block.low);
             let mut most = Vec::new();
             let products = this.row_products(tiles, block, first);
+            // The values of these keys are read when the block's weights are there.
+            this.prefetch(
+                block,
+                tiles.columns,
+                &tiles.attention.sum,
+                tiles.attention.value_side,
+                |this, number, column| this.value_elements(tiles, (first, number), (zero, column), 1),
+            );
             for (sharer, raw) in (0..sharers).zip(products) {
                 this.at_sharer(tiles, sharer);
                 let variable = Var::Index(tiles.attention.scores.extents.len() - 1);
@@ -112,6 +125,30 @@ impl<'a> Emitter<'a> {
             most
         });
         most.into_iter().map(|most| self.b.reduce(FoldOp::Max, most)).collect()
+    }
+
+    /// Brings the lines of `side` into the caches that the keys of a vector read: `elements` of `nest`'s, from each multiple
+    /// of a line on.
+    fn prefetch(
+        &mut self,
+        block: &Block,
+        elements: i64,
+        nest: &Nest,
+        side: ScalarId,
+        mut touch: impl FnMut(&mut Self, i64, i64) -> Value,
+    ) {
+        let bits = nest.body.reachable(side).into_iter().filter(|id| nest.reads.contains_key(id));
+        let bits = bits.map(|id| nest.body.dtype(id).bits()).max().unwrap_or(8);
+        let line = LINE * 8 / i64::from(bits);
+        self.frames.push(Frame::default());
+        self.prefetching = true;
+        for number in 0..i64::from(block.together) {
+            for element in (0..elements).step_by(line as usize) {
+                touch(self, number, element);
+            }
+        }
+        self.prefetching = false;
+        self.frames.pop();
     }
 
     /// The products of every sharer's row with the keys from `first` on.
@@ -218,6 +255,16 @@ impl<'a> Emitter<'a> {
                 let first = this.binary(BinaryOp::Min, at, block.latest);
                 let slot = this.binary(BinaryOp::Sub, at, block.low);
                 let mut sums = carried.to_vec();
+                // The keys of the next block.
+                let distance = this.b.int(tiles.schedule.keys);
+                let next = this.binary(BinaryOp::Add, first, distance);
+                this.prefetch(
+                    block,
+                    tiles.depth,
+                    &tiles.attention.scores,
+                    tiles.attention.key_side,
+                    |this, number, step| this.key_elements(tiles, (next, number), (zero, step), 1),
+                );
                 for number in 0..i64::from(block.together) {
                     let value = |this: &mut Self, v: i64| {
                         this.value_elements(tiles, (first, number), (column, v * inner), inner as u16)

@@ -13,7 +13,7 @@ pub struct WeightScheme {
     pub group: Option<usize>,
     /// Whether groups have an offset besides the scale, so that their range need not be around 0.
     pub offsets: bool,
-    /// Whether the 4 bits are those of a float: see `weight_quantized_linear`.
+    /// Whether the 4 bits are those of a float, which needs an offset: see `weight_quantized_linear`.
     pub float: bool,
 }
 
@@ -24,7 +24,7 @@ impl WeightScheme {
     /// The element type.
     pub fn dtype(self) -> DType {
         match (self.bits, self.offsets) {
-            (4, false) if !self.float => DType::I4,
+            (4, false) => DType::I4,
             (4, _) => DType::U4,
             (_, false) => DType::I8,
             (_, true) => DType::U8,
@@ -100,7 +100,9 @@ impl FromStr for Scheme {
             _ => return Err(fail("no such scheme")),
         };
         let (stored, float) = (first == Some("stored"), activations == Activations::Float);
-        let weights = WeightScheme { bits, group, offsets: false, float: first == Some("f4") };
+        // Floats of 4 bits are all positive.
+        let small_floats = first == Some("f4");
+        let weights = WeightScheme { bits, group, offsets: small_floats, float: small_floats };
         let mut scheme = Scheme { weights, activations, outliers: false, smooth: false, rotate: false, stored };
         for part in parts {
             match part {
@@ -108,7 +110,7 @@ impl FromStr for Scheme {
                     return Err(fail("inputs stay floats, so nothing is done to them"));
                 }
                 "static" | "outliers" => {}
-                "asym" if weights.float => return Err(fail("floats of 4 bits have no offset")),
+                "asym" if weights.float => return Err(fail("floats of 4 bits have offsets anyway")),
                 _ if stored => return Err(fail("weights stay as they are stored")),
                 _ => {}
             }
@@ -150,7 +152,7 @@ impl fmt::Display for Scheme {
             (_, Some(group)) => write!(f, "-g{group}")?,
         }
         for (there, name) in [
-            (offsets, "-asym"),
+            (offsets && !float, "-asym"),
             (self.activations == Activations::Static, "-static"),
             (self.smooth, "-smooth"),
             (self.rotate, "-rotate"),

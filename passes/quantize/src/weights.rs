@@ -75,7 +75,6 @@ struct Run {
 /// The least and the largest integer.
 fn levels(scheme: WeightScheme) -> (f32, f32) {
     match (scheme.bits, scheme.offsets) {
-        (4, _) if scheme.float => (0.0, 15.0),
         (4, false) => (-8.0, 7.0),
         (4, true) => (0.0, 15.0),
         // -128 is left out, so that the other sign has the same range.
@@ -88,18 +87,13 @@ fn levels(scheme: WeightScheme) -> (f32, f32) {
 fn level(number: f32, scale: f32, offset: f32, scheme: WeightScheme) -> i32 {
     let (least, most) = levels(scheme);
     let exact = if scale == 0.0 { 0.0 } else { (number - offset) / scale };
-    if scheme.float {
-        let magnitude =
-            (0..7).take_while(|code| exact.abs() > (small_float(*code) + small_float(code + 1)) / 2.0).count();
-        return magnitude as i32 + if exact < 0.0 { 8 } else { 0 };
-    }
+    let exact = if scheme.float { 16.0 * (exact - 1.0) } else { exact };
     exact.round_ties_even().clamp(least, most) as i32
 }
 
 /// The number of a float of 4 bits: see `weight_quantized_linear`.
 pub(crate) fn small_float(code: i32) -> f32 {
-    let magnitude = (1.0 + 0.5 * (code & 1) as f32) * (1 << (code >> 1 & 3)) as f32 / 8.0;
-    if code & 8 == 0 { magnitude } else { -magnitude }
+    1.0 + code as f32 / 16.0
 }
 
 /// The sum of squared errors.
@@ -130,10 +124,6 @@ const TRIED: i32 = 12;
 fn symmetric(run: &[f32], scheme: WeightScheme) -> Run {
     let largest = run.iter().fold(0.0f32, |most, number| if number.abs() > most.abs() { *number } else { most });
     let scale = |levels: f32| Run { scale: rounded(largest / levels), offset: 0.0 };
-    if scheme.float {
-        let tried = (-TRIED..=TRIED).map(|step| scale(largest.signum() * (1.5 + step as f32 / 40.0)));
-        return best(run, tried, scheme);
-    }
     if scheme.bits == 8 {
         return scale(127.0 * largest.signum());
     }
@@ -152,7 +142,10 @@ fn ranged(run: &[f32], scheme: WeightScheme) -> Run {
     // The ends may be clipped a little: the others gain.
     let candidates = (0..=tried).map(|step| {
         let cut = range * step as f32 / 200.0;
-        Run { scale: rounded((range - 2.0 * cut) / steps), offset: rounded(least + cut) }
+        let step = (range - 2.0 * cut) / steps;
+        // The least float of 4 bits is 16 of its steps.
+        let (scale, least_code) = if scheme.float { (16.0 * step, 16.0 * step) } else { (step, 0.0) };
+        Run { scale: rounded(scale), offset: rounded(least + cut - least_code) }
     });
     best(run, candidates, scheme)
 }

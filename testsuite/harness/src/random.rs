@@ -163,7 +163,7 @@ fn add_quantized(module: &mut Module, random: &mut Random, name: &str, x: ValueI
         }
         if name == "weight_quantized_linear" {
             let floats = add(ops::Cast { dtype: DType::F32 }.into(), &[x])?;
-            let f4 = dtype == DType::U4 && scales.len() == 1;
+            let f4 = dtype == DType::U4;
             return add(ops::WeightQuantizedLinear { f4 }.into(), &[&[floats, weight], scales.as_slice()].concat());
         }
         let integers = add(ops::Cast { dtype: DType::I8 }.into(), &[x])?;

@@ -64,10 +64,10 @@ impl Usage {
     }
 }
 
-/// How long each step of a plan took, in a number of runs.
+/// How long each step of a plan took, in a number of runs, of which some may have more to do than others.
 #[derive(Debug, Default)]
 pub(crate) struct StepTimes {
-    /// A step, and its times.
+    /// A step with the operations and bytes of all runs, and its times.
     steps: Vec<(Usage, Vec<Duration>)>,
 }
 
@@ -76,13 +76,16 @@ impl StepTimes {
     pub(crate) fn record(&mut self, step: &StepReport) {
         if self.steps.len() <= step.index {
             let (name, origin) = (step.name.to_owned(), step.origin.to_owned());
-            let (flops, bytes) = (step.flops as f64, step.bytes as f64);
-            self.steps.push((Usage { name, origin, calls: 1, seconds: 0.0, flops, bytes }, Vec::new()));
+            self.steps.push((Usage { name, origin, calls: 1, ..Usage::default() }, Vec::new()));
         }
-        self.steps[step.index].1.push(step.elapsed);
+        let (usage, times) = &mut self.steps[step.index];
+        usage.flops += step.flops as f64;
+        usage.bytes += step.bytes as f64;
+        times.push(step.elapsed);
     }
 
-    /// The medians of a run, those that take most time first: of every step, or of all steps of a kernel together.
+    /// The median time of a run, and what it has to do on average; those that take most time first. Of every step, or of
+    /// all steps of a kernel together.
     pub(crate) fn usages(self, by_step: bool) -> Vec<Usage> {
         let mut merged: BTreeMap<(usize, String), Usage> = BTreeMap::new();
         for (index, (step, mut times)) in self.steps.into_iter().enumerate() {
@@ -92,8 +95,8 @@ impl StepTimes {
             let usage = merged.entry(key).or_insert(first);
             usage.calls += step.calls;
             usage.seconds += times[times.len() / 2].as_secs_f64();
-            usage.flops += step.flops;
-            usage.bytes += step.bytes;
+            usage.flops += step.flops / times.len() as f64;
+            usage.bytes += step.bytes / times.len() as f64;
         }
         let mut usages: Vec<Usage> = merged.into_values().collect();
         usages.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));

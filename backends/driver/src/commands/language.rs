@@ -49,7 +49,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 }
 
 impl LanguageArgs {
-    /// Opens the artifact, or compiles in memory.
+    /// Opens the artifact, or compiles in memory; to run it.
     pub(crate) fn open(&self) -> Result<LanguageModel, Diagnostic> {
         self.check()?;
         let program = self.model.program()?;
@@ -58,6 +58,11 @@ impl LanguageArgs {
             program.read_ahead();
         }
         opened(&program)
+    }
+
+    /// [`LanguageArgs::open`] for what needs no weights.
+    pub(crate) fn open_for_text(&self) -> Result<LanguageModel, Diagnostic> {
+        opened(&self.model.program()?)
     }
 
     /// [`LanguageArgs::open`]; what is compiled has an entry `score`.

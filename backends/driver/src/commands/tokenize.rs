@@ -22,7 +22,7 @@ pub(crate) struct Tokenize {
 
 impl Tokenize {
     pub(crate) fn run(&self) -> Result<(), Diagnostic> {
-        let model = self.model.open()?;
+        let model = self.model.open_for_text()?;
         let tokenizer = model.tokenizer().map_err(language_error)?;
         let mut table = Table::new(["token", "text"]);
         for token in tokenizer.encode(&self.text, !self.raw).map_err(language_error)? {

@@ -96,20 +96,13 @@ fn wide(body: &mut Body, operand: usize, index: Vec<ScalarId>) -> ScalarId {
     body.cast(DType::F32, element)
 }
 
-/// The number of the float of 4 bits that `operand` has at `index`.
+/// The number of the float of 4 bits that `operand` has at `index`: its bits are the first of a fraction, the exponent is 0.
+/// So it is `1 + code / 16`. Source: Li et al., "Transformer-Lite" (arXiv 2403.20041), where it is called M0E4.
 fn small_float(body: &mut Body, operand: usize, index: Vec<ScalarId>) -> ScalarId {
-    let code = body.load(operand, index);
-    let code = body.cast(DType::I32, code);
-    let mut number = body.number(DType::F32, 0.125);
-    for (bit, factor) in [(8.0, -1.0), (4.0, 4.0), (2.0, 2.0), (1.0, 1.5)] {
-        let (mask, none) = (body.number(DType::I32, bit), body.number(DType::I32, 0.0));
-        let set = body.binary(BinaryOp::And, code, mask);
-        let set = body.binary(BinaryOp::Ne, set, none);
-        let (factor, one) = (body.number(DType::F32, factor), body.number(DType::F32, 1.0));
-        let factor = body.select(set, factor, one);
-        number = body.binary(BinaryOp::Mul, number, factor);
-    }
-    number
+    let code = wide(body, operand, index);
+    let (unit, one) = (body.number(DType::F32, 0.0625), body.number(DType::F32, 1.0));
+    let fraction = body.binary(BinaryOp::Mul, code, unit);
+    body.binary(BinaryOp::Add, one, fraction)
 }
 
 /// The group of element `inner` of a row of `depth` elements, of those that the last axis of `scales` counts.

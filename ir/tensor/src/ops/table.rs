@@ -232,7 +232,7 @@ ops! {
     }
     "Integers times the scale of their group, as f32. x is i8, and along `axis` equal runs share a scale; or u8 with two numbers of 4 bits each, of half the extent: a run's first half is in the low bits, its second in the high ones, 8 more than they are." Dequantize "dequantize" (x, scale) { axis: i64 }
     "Product of quantized rows x [.., M, K] and weights [N, K]: `y[m, n]` sums `x_scale * x * (weight_scale * weight + offset)`; scales and offsets hold for equal runs of K." QuantizedLinear "quantized_linear" (x, x_scale, weight, weight_scale, offset "optional") {}
-    "Product of rows x [.., M, K] and quantized weights [N, K]: `y[m, n]` sums `x * (weight_scale * weight + offset)`; scales and offsets hold for equal runs of K. With `f4` weights of u4 are floats of 4 bits." WeightQuantizedLinear "weight_quantized_linear" (x, weight, weight_scale, offset "optional") { f4: bool = false }
+    "Product of rows x [.., M, K] and quantized weights [N, K]: `y[m, n]` sums `x * (weight_scale * weight + offset)`; scales and offsets hold for equal runs of K. With `f4` weights of u4 are floats of 4 bits, `1 + weight / 16`." WeightQuantizedLinear "weight_quantized_linear" (x, weight, weight_scale, offset "optional") { f4: bool = false }
     "Rows of quantized weights [N, K] as numbers, `weight_scale * weight + offset`: those that the indices say, as `gather` along axis 0 does." QuantizedGather "quantized_gather" (weight, indices, weight_scale, offset "optional") {}
     "Quantized weights [N, K] as numbers: `weight_scale * weight + offset`; scales and offsets hold for equal runs of K." DequantizeMatrix "dequantize_matrix" (weight, weight_scale, offset "optional") {}
 

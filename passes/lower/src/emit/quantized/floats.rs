@@ -7,6 +7,10 @@ use super::{Emitter, QUAD, Tile};
 use crate::nest::Address;
 use drupe_ir::{BinaryOp, DType};
 use drupe_kernel::{Place, Type, Value};
+use std::cmp::Ordering;
+
+/// Where the first four bits of f32's fraction start.
+const FRACTION: i64 = 19;
 
 impl Emitter<'_> {
     /// One block of every column, `distance` elements from where the fold is; `count` of its elements are there.
@@ -67,20 +71,16 @@ impl Emitter<'_> {
     /// The floats of 4 bits that start at bit `first` of words.
     fn small_floats(&mut self, words: Value, first: i64) -> Value {
         let ty = self.b.ty(words);
-        let mut moved = words;
-        if first < 28 {
-            let left = self.b.integer(ty, 28 - first);
-            moved = self.b.binary(BinaryOp::Shl, moved, left);
-        }
-        // The sign where f32 has it, and copies of it down to the other three bits, which are then where f32 has its
-        // exponent's last bits and its fraction's first.
-        let signed = self.b.bitcast(moved, DType::I32);
-        let six = self.b.integer(ty.with_dtype(DType::I32), 6);
-        let signed = self.b.binary(BinaryOp::Shr, signed, six);
-        let bits = self.b.bitcast(signed, DType::U32);
-        let (mask, exponent) = (self.b.integer(ty, 0x81c0_0000), self.b.integer(ty, 0x3e00_0000));
-        let bits = self.b.binary(BinaryOp::And, bits, mask);
-        let bits = self.b.binary(BinaryOp::Or, bits, exponent);
+        // To where f32 has the first bits of its fraction, below the exponent of 1.
+        let distance = self.b.integer(ty, (FRACTION - first).abs());
+        let moved = match first.cmp(&FRACTION) {
+            Ordering::Less => self.b.binary(BinaryOp::Shl, words, distance),
+            Ordering::Equal => words,
+            Ordering::Greater => self.b.binary(BinaryOp::Shr, words, distance),
+        };
+        let (mask, one) = (self.b.integer(ty, 15 << FRACTION), self.b.integer(ty, 0x3f80_0000));
+        let bits = self.b.binary(BinaryOp::And, moved, mask);
+        let bits = self.b.binary(BinaryOp::Or, bits, one);
         self.b.reinterpret(bits, self.sums_type(DType::F32))
     }
 

@@ -130,7 +130,7 @@ impl<'a> Emitter<'a> {
         let offsets = loads.offset.map(|offset| self.packed_scales(tile, offset));
         let mut scaled = Vec::new();
         for row in 0..tile.sum_rows() {
-            let row_sum = offsets.is_some().then(|| self.along_rows(tile, row, |this, row| this.row_sum(tile, row)));
+            let row_sum = offsets.is_some().then(|| self.row_sum(tile, row));
             for column in 0..tile.sum_columns() as usize {
                 let at = row as usize * tile.sum_columns() as usize + column;
                 let sum = if tile.quantized.of_floats() { sums[at] } else { self.b.cast(sums[at], DType::F32) };
@@ -147,15 +147,15 @@ impl<'a> Emitter<'a> {
         scaled
     }
 
-    /// The sum of a row's run, a float.
-    fn row_sum(&mut self, tile: &Tile, row: i64) -> Value {
+    /// The sums of the run of the rows of `sum_row`, floats.
+    fn row_sum(&mut self, tile: &Tile, sum_row: i64) -> Value {
         let sums = tile.quantized.sums.expect("offsets need sums");
-        let sum = self.row_scalar(sums, row);
+        let sum = self.along_rows(tile, sum_row, |this, row| this.row_scalar(sums, row));
         if tile.quantized.of_floats() {
             return sum;
         }
         let sum = self.b.cast(sum, DType::F32);
-        let factor = self.b.number(Type::scalar(DType::F32), 1.0 / tile.quantized.sum_factor() as f64);
+        let factor = self.b.number(self.b.ty(sum), 1.0 / tile.quantized.sum_factor() as f64);
         self.binary(BinaryOp::Mul, sum, factor)
     }
 

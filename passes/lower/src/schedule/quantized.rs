@@ -71,7 +71,9 @@ fn tile(
         let nibbles = if quantized.packing.bits == 4 || quantized.of_floats() { vectors + 1 } else { 0 };
         let halves = if level.int8_dot.is_none() && !quantized.of_floats() { vectors + 2 } else { 0 };
         let paired = paired(quantized, level);
-        let extra = vectors * if paired { 2 } else { 1 } + nibbles + halves + sums;
+        // Weights before and after they are zipped, and pairs of rows that are joined ahead.
+        let zipped = if paired { vectors + 3 } else { 0 };
+        let extra = vectors + nibbles + halves + zipped + sums;
         for tile_rows in 1..=rows_or_many.min(MOST_ROWS) {
             let held_rows = if paired && tile_rows > 1 { tile_rows + tile_rows % 2 } else { tile_rows };
             if held_rows * vectors * sums + extra >= registers && tile_rows * vectors > 1 {

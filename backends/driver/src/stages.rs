@@ -3,7 +3,7 @@
 pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
 use crate::{Assets, CompileOptions, QuantizeReport, WebModel, emit, plan, quantize, self_test, web};
-use drupe_entries::Entry;
+use drupe_entries::{ChunkEstimate, Entry};
 use drupe_format::Plan;
 use drupe_format::plan::Code;
 use drupe_ir::{DType, Diagnostic, Module};
@@ -65,8 +65,18 @@ pub fn add_assets(options: &mut CompileOptions, path: &Path) -> Result<(), Diagn
 
 /// The programs that `module` is compiled to: one, or for a language model several (see `drupe-entries`).
 pub fn split(module: &Module, options: &CompileOptions) -> Result<Vec<Entry>, Diagnostic> {
-    let how = drupe_entries::Options { chunk: options.chunk, score: options.score };
-    options.watch.stage("split", || drupe_entries::split(module, &how))
+    options.watch.stage("split", || {
+        let chunk = match options.chunk {
+            Some(tokens) => tokens,
+            None => drupe_entries::fastest_chunk(&estimate_chunks(module, options)?),
+        };
+        drupe_entries::split(module, &drupe_entries::Options { chunk, score: options.score })
+    })
+}
+
+/// What a language model's prompts are expected to take by the length of chunks; nothing for other models.
+pub fn estimate_chunks(module: &Module, options: &CompileOptions) -> Result<Vec<ChunkEstimate>, Diagnostic> {
+    drupe_entries::estimate_chunks(module, &target(options))
 }
 
 /// [`rewrite`] for every entry.

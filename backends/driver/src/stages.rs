@@ -1,5 +1,6 @@
 //! The stages of a compilation, each a function from one representation to the next.
 
+use crate::emit::Kernels;
 pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
 use crate::{Assets, CompileOptions, QuantizeReport, WebModel, emit, plan, quantize, self_test, web};
@@ -177,17 +178,21 @@ pub fn emit_form(
 /// [`lower_for_all`].
 pub fn write(programs: &[&Program], code: &EmittedCode, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
     options.watch.stage("write", || {
-        let names: Vec<String> = emit::kernels(programs, 0).into_iter().map(|kernel| kernel.name).collect();
         let (mut rows, mut images) = (Vec::new(), Vec::new());
-        // Programs of views and builtins have no code.
-        for level in code.levels.iter().filter(|_| !names.is_empty()) {
+        for (number, level) in code.levels.iter().enumerate() {
+            let kernels = Kernels::of(programs, number);
+            if kernels.numbers.is_empty() {
+                // Programs of views and builtins have no code.
+                continue;
+            }
+            let names: Vec<String> = kernels.distinct.into_iter().map(|kernel| kernel.name).collect();
             let objects: Vec<&[u8]> = level.objects.iter().map(Vec::as_slice).collect();
             let image = drupe_link::link(&objects, &names).map_err(|error| Diagnostic::new("link", error))?;
             rows.push(Code {
                 level: level.level.name.clone(),
                 arch: arch(options.target.arch).into(),
                 features: level.level.features.iter().filter_map(|name| Some(name.strip_prefix('+')?.into())).collect(),
-                entries: image.entries,
+                entries: kernels.numbers.iter().map(|number| image.entries[*number]).collect(),
             });
             images.push(image.bytes);
         }

@@ -229,7 +229,7 @@ pub fn instructions(lanes: u16) -> Vec<Case> {
 pub fn dots(lanes: u16) -> Vec<Case> {
     let mut cases = Cases { random: Random(11 + u64::from(lanes)), cases: Vec::new() };
     cases.dots(lanes);
-    if lanes % 4 == 0 {
+    if lanes.is_multiple_of(4) {
         cases.dot_pairs(lanes);
     }
     cases.cases

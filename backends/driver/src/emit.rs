@@ -6,11 +6,12 @@ use drupe_ir::Diagnostic;
 use drupe_kernel::Kernel;
 use drupe_lower::Program;
 use drupe_target::{Arch, IsaLevel, Target};
+use indexmap::IndexMap;
 
 /// The code of some programs.
 #[derive(Clone, Debug)]
 pub struct EmittedCode {
-    /// The objects of every level of the target, best first: all programs' kernels.
+    /// The objects of every level of the target, best first: all programs' kernels, equal ones once.
     pub levels: Vec<LevelCode>,
     /// By program, in the order of its shaders.
     pub shaders: Vec<Vec<ShaderCode>>,
@@ -59,7 +60,7 @@ pub(crate) fn emit(programs: &[&Program], options: &CompileOptions) -> Result<Em
     let target = backend_target(options);
     let mut levels = Vec::new();
     for (index, level) in target.levels.iter().enumerate() {
-        let objects = objects(&kernels(programs, index), &target, level, options.backend)?;
+        let objects = objects(&Kernels::of(programs, index).distinct, &target, level, options.backend)?;
         levels.push(LevelCode { level: level.clone(), objects });
     }
     let shaders = programs.iter().map(|program| shaders::emit(program, &target)).collect::<Result<_, _>>()?;
@@ -75,23 +76,37 @@ pub(crate) fn emit_form(
 ) -> Result<Vec<u8>, Diagnostic> {
     web::check_has_code(&options.target)?;
     let target = backend_target(options);
-    let kernels = kernels(&[program], level);
+    let kernels: Vec<Kernel> = program.kernels.iter().map(|variants| variants.levels[level].clone()).collect();
     match options.backend {
         Backend::Llvm => llvm::form(&kernels, &target, &target.levels[level], form),
         Backend::Cranelift => cranelift::form(&kernels, &target, &target.levels[level], form),
     }
 }
 
-/// The kernels of level `level`, program by program; names differ between programs.
-pub(crate) fn kernels(programs: &[&Program], level: usize) -> Vec<Kernel> {
-    let mut all = Vec::new();
-    for (number, program) in programs.iter().enumerate() {
-        for kernel in program.kernels.iter().map(|variants| &variants.levels[level]) {
-            let name = if number == 0 { kernel.name.clone() } else { format!("{}_plan{number}", kernel.name) };
-            all.push(Kernel { name, ..kernel.clone() });
+/// The kernels of some programs at one level: what is equal in two of them is there once.
+pub(crate) struct Kernels {
+    /// No two are equal but for their names, which differ.
+    pub distinct: Vec<Kernel>,
+    /// For every kernel, program by program, which of them it is.
+    pub numbers: Vec<usize>,
+}
+
+impl Kernels {
+    pub(crate) fn of(programs: &[&Program], level: usize) -> Kernels {
+        let (mut seen, mut numbers) = (IndexMap::new(), Vec::new());
+        for (number, program) in programs.iter().enumerate() {
+            for kernel in program.kernels.iter().map(|variants| &variants.levels[level]) {
+                let nameless = Kernel { name: String::new(), ..kernel.clone() };
+                let entry = seen.entry(format!("{nameless:?}"));
+                numbers.push(entry.index());
+                entry.or_insert_with(|| {
+                    let name = if number == 0 { kernel.name.clone() } else { format!("{}_plan{number}", kernel.name) };
+                    Kernel { name, ..nameless }
+                });
+            }
         }
+        Kernels { distinct: seen.into_values().collect(), numbers }
     }
-    all
 }
 
 fn objects(

@@ -36,7 +36,7 @@ mod shaders;
 pub mod stages;
 mod web;
 
-pub use drupe_entries::Entry;
+pub use drupe_entries::{ChunkEstimate, Entry};
 pub use drupe_lower::Placement;
 pub use drupe_quantize::Scheme;
 pub use options::{Assets, Backend, CompileOptions, Watch};

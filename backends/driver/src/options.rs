@@ -65,7 +65,8 @@ pub struct CompileOptions {
     pub gpu_floats: Option<DType>,
     /// The most tokens that a language model keeps in mind; none for what it was made for, but no more than 4096.
     pub context: Option<usize>,
-    /// Tokens that the entry `prefill` of a language model takes at a time; none for a number that suits.
+    /// Tokens that the entry `prefill` of a language model takes at a time; none for the number that is estimated to be
+    /// the fastest (`stages::estimate_chunks`).
     pub chunk: Option<u64>,
     /// How the linear layers of a language model are quantised; none for as they are.
     pub quantize: Option<Scheme>,

@@ -23,7 +23,7 @@ pub(crate) struct Planned {
     pub assets: Vec<u8>,
 }
 
-/// Plans `programs` for `target`. `code` are the linked images, with the entries of all programs' kernels; `shaders` are
+/// Plans `programs` for `target`. `code` are the linked images, with an entry for each kernel of each program; `shaders` are
 /// those of each program; `assets` come with the model.
 pub(crate) fn plan(
     programs: &[&Program],

@@ -1,9 +1,10 @@
 //! The stages of a compilation, each a function from one representation to the next.
 
+use crate::emit::Kernels;
 pub use crate::emit::{CodeForm, EmittedCode, LevelCode, ShaderCode};
 
 use crate::{Assets, CompileOptions, QuantizeReport, WebModel, emit, plan, quantize, self_test, web};
-use drupe_entries::Entry;
+use drupe_entries::{ChunkEstimate, Entry};
 use drupe_format::Plan;
 use drupe_format::plan::Code;
 use drupe_ir::{DType, Diagnostic, Module};
@@ -65,8 +66,18 @@ pub fn add_assets(options: &mut CompileOptions, path: &Path) -> Result<(), Diagn
 
 /// The programs that `module` is compiled to: one, or for a language model several (see `drupe-entries`).
 pub fn split(module: &Module, options: &CompileOptions) -> Result<Vec<Entry>, Diagnostic> {
-    let how = drupe_entries::Options { chunk: options.chunk, score: options.score };
-    options.watch.stage("split", || drupe_entries::split(module, &how))
+    options.watch.stage("split", || {
+        let chunk = match options.chunk {
+            Some(tokens) => tokens,
+            None => drupe_entries::fastest_chunk(&estimate_chunks(module, options)?),
+        };
+        drupe_entries::split(module, &drupe_entries::Options { chunk, score: options.score })
+    })
+}
+
+/// What a language model's prompts are expected to take by the length of chunks; nothing for other models.
+pub fn estimate_chunks(module: &Module, options: &CompileOptions) -> Result<Vec<ChunkEstimate>, Diagnostic> {
+    drupe_entries::estimate_chunks(module, &target(options))
 }
 
 /// [`rewrite`] for every entry.
@@ -167,17 +178,21 @@ pub fn emit_form(
 /// [`lower_for_all`].
 pub fn write(programs: &[&Program], code: &EmittedCode, options: &CompileOptions) -> Result<Vec<u8>, Diagnostic> {
     options.watch.stage("write", || {
-        let names: Vec<String> = emit::kernels(programs, 0).into_iter().map(|kernel| kernel.name).collect();
         let (mut rows, mut images) = (Vec::new(), Vec::new());
-        // Programs of views and builtins have no code.
-        for level in code.levels.iter().filter(|_| !names.is_empty()) {
+        for (number, level) in code.levels.iter().enumerate() {
+            let kernels = Kernels::of(programs, number);
+            if kernels.numbers.is_empty() {
+                // Programs of views and builtins have no code.
+                continue;
+            }
+            let names: Vec<String> = kernels.distinct.into_iter().map(|kernel| kernel.name).collect();
             let objects: Vec<&[u8]> = level.objects.iter().map(Vec::as_slice).collect();
             let image = drupe_link::link(&objects, &names).map_err(|error| Diagnostic::new("link", error))?;
             rows.push(Code {
                 level: level.level.name.clone(),
                 arch: arch(options.target.arch).into(),
                 features: level.level.features.iter().filter_map(|name| Some(name.strip_prefix('+')?.into())).collect(),
-                entries: image.entries,
+                entries: kernels.numbers.iter().map(|number| image.entries[*number]).collect(),
             });
             images.push(image.bytes);
         }

@@ -38,6 +38,11 @@ impl Machine {
         machine
     }
 
+    /// Whether it has the feature `name`, a name with its sign.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.features.split(',').any(|feature| feature == name)
+    }
+
     fn new(triple: String, target: &Target, level: &IsaLevel) -> Machine {
         let generic = match target.arch {
             Arch::X86_64 => "x86-64",

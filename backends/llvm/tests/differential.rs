@@ -60,13 +60,13 @@ fn dot_products_here() {
     check(&dot_products());
 }
 
-/// Each form of the instruction: `pairwise` on the oldest processor, `sdot` where there is one.
+/// Each form of the instruction: `pairwise` on the oldest processor, `sdot` and `smmla` where there is one.
 #[test]
 fn dot_products_on_aarch64() {
     let target = Target::find("aarch64-linux").unwrap();
     let cases = dot_products();
     let kernels: Vec<Kernel> = cases.iter().map(|case| case.kernel.clone()).collect();
-    for (level, cpu) in [("neon", "cortex-a53"), ("dotprod", "cortex-a76")] {
+    for (level, cpu) in [("neon", "cortex-a53"), ("dotprod", "cortex-a76"), ("i8mm", "max")] {
         let machine = Machine::for_images(&target, target.level(level).unwrap());
         let call =
             |case: &Case| qemu::Call { buffers: case.buffers.clone(), dims: case.dims.clone(), tasks: case.tasks };

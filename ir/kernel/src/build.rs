@@ -254,6 +254,12 @@ impl KernelBuilder {
         self.define(ty, |out| Inst::Dot { out, a, b, c })
     }
 
+    /// `c` and the products of pairs of rows of `a` and `b`; see [`Inst::DotPairs`].
+    pub fn dot_pairs(&mut self, a: Value, b: Value, c: Value) -> Value {
+        let ty = self.ty(c);
+        self.define(ty, |out| Inst::DotPairs { out, a, b, c })
+    }
+
     /// `a` where `condition` holds, else `b`; scalars are splat to the most lanes of the three.
     pub fn select(&mut self, condition: Value, a: Value, b: Value) -> Value {
         let lanes = [condition, a, b].map(|value| self.ty(value).lanes).into_iter().max().expect("three values");

@@ -144,6 +144,10 @@ pub enum Inst {
     /// Lane l is lane l of `c` and the four products `a[4l + j] * b[4l + j]` summed, exactly, wrapped to 32 bits. `out`
     /// and `c` are `i32`, `a` is `u8` or `i8`, `b` is `i8`; those have four times the lanes.
     Dot { out: Value, a: Value, b: Value, c: Value },
+    /// Two rows of `a` by two rows of `b`, for every four lanes: lane 2i + j is that lane of `c` and the eight products
+    /// `a[8i + k] * b[8j + k]` summed, exactly, wrapped to 32 bits. `out` and `c` are `i32`, of a multiple of four lanes;
+    /// `a` and `b` are `i8` and have four times the lanes.
+    DotPairs { out: Value, a: Value, b: Value, c: Value },
     /// `a` where `condition` (bool lanes) holds, else `b`.
     Select { out: Value, condition: Value, a: Value, b: Value },
     /// Conversion of each lane to the type of `out`; float to integer rounds towards zero and saturates.
@@ -227,6 +231,7 @@ impl Block {
                 | Inst::Binary { .. }
                 | Inst::Fma { .. }
                 | Inst::Dot { .. }
+                | Inst::DotPairs { .. }
                 | Inst::Select { .. }
                 | Inst::Cast { .. }
                 | Inst::Bitcast { .. }

@@ -334,6 +334,7 @@ impl Parser<'_> {
             "dim" => Inst::Dim { out, index: self.number()? },
             "fma" => Inst::Fma { out, a: self.value()?, b: self.next_value()?, c: self.next_value()? },
             "dot" => Inst::Dot { out, a: self.value()?, b: self.next_value()?, c: self.next_value()? },
+            "dot_pairs" => Inst::DotPairs { out, a: self.value()?, b: self.next_value()?, c: self.next_value()? },
             "select" => Inst::Select { out, condition: self.value()?, a: self.next_value()?, b: self.next_value()? },
             "cast" => Inst::Cast { out, a: self.value()? },
             "bitcast" => Inst::Bitcast { out, a: self.value()? },

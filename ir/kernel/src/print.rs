@@ -174,6 +174,7 @@ impl Printer<'_, '_> {
             Inst::Binary { out, op, a, b } => (out, format!("{} {}, {}", op.name(), name(a), name(b))),
             Inst::Fma { out, a, b, c } => (out, format!("fma {}, {}, {}", name(a), name(b), name(c))),
             Inst::Dot { out, a, b, c } => (out, format!("dot {}, {}, {}", name(a), name(b), name(c))),
+            Inst::DotPairs { out, a, b, c } => (out, format!("dot_pairs {}, {}, {}", name(a), name(b), name(c))),
             Inst::Select { out, condition, a, b } => {
                 (out, format!("select {}, {}, {}", name(condition), name(a), name(b)))
             }

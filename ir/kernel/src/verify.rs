@@ -223,6 +223,16 @@ impl Verifier<'_> {
                 self.expect(*b, first.with_dtype(DType::I8))?;
                 (out, ty)
             }
+            Inst::DotPairs { out, a, b, c } => {
+                let (first, ty) = (self.operand(*a)?, self.operand(*c)?);
+                ensure(ty.dtype == DType::I32, || format!("products are summed in i32, not {}", ty.dtype))?;
+                ensure(ty.lanes.is_multiple_of(4), || format!("{ty} has no two rows by two"))?;
+                ensure(first.dtype == DType::I8 && u32::from(first.lanes) == 4 * u32::from(ty.lanes), || {
+                    format!("{first} are not the factors i8 of {ty}, four for each lane")
+                })?;
+                self.expect(*b, first)?;
+                (out, ty)
+            }
             Inst::Select { out, condition, a, b } => {
                 let ty = self.operand(*a)?;
                 self.expect(*b, ty)?;

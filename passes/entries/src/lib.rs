@@ -20,6 +20,7 @@
 //! number it is given.
 //!
 //! ```
+//! use drupe_entries::Options;
 //! let text = r#"
 //! dim seq in 1..=64
 //! dim past in 0..=64
@@ -29,7 +30,7 @@
 //!   %3 = reduce_sum(%2) axes=[0] : f32[1, 4]
 //!   return "cache.next" %2, "sum" %3
 //! }"#;
-//! let entries = drupe_entries::split(&drupe_ir::parse(text, "sums.ir")?, &Default::default())?;
+//! let entries = drupe_entries::split(&drupe_ir::parse(text, "sums.ir")?, &Options { chunk: 16, score: false })?;
 //! let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
 //! assert_eq!(names, ["decode", "prefill"]);
 //! assert!(entries[0].module.to_string().contains(r#"%0: f32[1, 4] "x""#));
@@ -40,8 +41,10 @@
 //! Invariants: a module without states is one entry, itself; entries have the same states and share constants.
 
 mod bind;
+mod chunk;
 
 pub use bind::bind_symbol;
+pub use chunk::{ChunkEstimate, estimate_chunks, fastest_chunk};
 
 use drupe_ir::{Diagnostic, Module};
 use std::collections::BTreeSet;
@@ -57,17 +60,13 @@ pub struct Entry {
 }
 
 /// How to split.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Tokens of a chunk; none for [`CHUNK`], or for as many as there may be if that is fewer.
-    pub chunk: Option<u64>,
+    /// Tokens of a chunk: see [`fastest_chunk`].
+    pub chunk: u64,
     /// Whether there is an entry that gives the outputs for every token of a chunk, as perplexity needs.
     pub score: bool,
 }
-
-/// Tokens of a chunk that use the weights well: reading a weight is then hidden by computing with it, and the last chunk
-/// of a prompt wastes little.
-pub const CHUNK: u64 = 128;
 
 /// The entries of `module`; see the crate's page.
 ///
@@ -79,16 +78,13 @@ pub fn split(module: &Module, options: &Options) -> Result<Vec<Entry>, Diagnosti
     }
     let symbol = new_rows(module)?;
     let most = module.symbols.get(&symbol).map_or(u64::MAX, |range| range.max);
-    let length = options.chunk.unwrap_or(CHUNK.min(most));
+    let length = options.chunk;
     if length == 0 || length > most {
         let message = format!("chunks of {length} tokens, where `{symbol}` is 1 to {most}");
         return Err(Diagnostic::new("chunk", message).help("choose another length by --chunk"));
     }
     let chunk = bind_symbol(module, &symbol, length)?;
-    let mut prefill = chunk.clone();
-    let kept: BTreeSet<&Arc<str>> = module.states.values().collect();
-    prefill.graph.outputs.retain(|name, _| kept.contains(name));
-    prefill.remove_dead();
+    let prefill = without_outputs(&chunk);
     let mut entries = vec![
         Entry { name: "decode", module: bind_symbol(module, &symbol, 1)? },
         Entry { name: "prefill", module: prefill },
@@ -97,6 +93,15 @@ pub fn split(module: &Module, options: &Options) -> Result<Vec<Entry>, Diagnosti
         entries.push(Entry { name: "score", module: chunk });
     }
     Ok(entries)
+}
+
+/// `module` with no outputs but its states, and what they need.
+fn without_outputs(module: &Module) -> Module {
+    let mut prefill = module.clone();
+    let kept: BTreeSet<&Arc<str>> = module.states.values().collect();
+    prefill.graph.outputs.retain(|name, _| kept.contains(name));
+    prefill.remove_dead();
+    prefill
 }
 
 /// The entry called `name` of `entries`.

@@ -55,7 +55,7 @@ fn kept(outputs: &Tensors, rows: usize) -> Tensors {
 #[test]
 fn chunks_and_tokens_are_the_whole() {
     let module = parse(SUMS, "sums.ir").expect("a module");
-    let entries = split(&module, &Options { chunk: Some(4), score: true }).expect("entries");
+    let entries = split(&module, &Options { chunk: 4, score: true }).expect("entries");
     assert_eq!(entries.iter().map(|entry| entry.name).collect::<Vec<_>>(), ["decode", "prefill", "score"]);
     let [decode, prefill, score] = entries.as_slice() else { panic!("three entries") };
     for entry in &entries {
@@ -86,9 +86,8 @@ fn chunks_and_tokens_are_the_whole() {
 #[test]
 fn what_cannot_be_split_is_an_error() {
     let module = parse(SUMS, "sums.ir").expect("a module");
-    let fault = |module: &Module, chunk| {
-        split(module, &Options { chunk: Some(chunk), score: false }).expect_err("refused").to_string()
-    };
+    let fault =
+        |module: &Module, chunk| split(module, &Options { chunk, score: false }).expect_err("refused").to_string();
     assert!(fault(&module, 65).contains("chunks of 65 tokens"), "{}", fault(&module, 65));
     assert!(fault(&module, 0).contains("chunks of 0 tokens"));
     let uneven = r#"

@@ -26,6 +26,8 @@ pub struct Schedule {
     pub vectors: i64,
     /// Rows of a register tile.
     pub rows: i64,
+    /// Whether one instruction multiplies two rows by two columns, for tiles of two rows and more.
+    pub paired: bool,
     /// Lanes of folds that do not depend on the column.
     pub fold_lanes: u16,
     /// Columns that one item of work covers; a multiple of a tile's, or all.
@@ -90,6 +92,7 @@ pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
         lanes: 1,
         vectors: 1,
         rows: 1,
+        paired: false,
         fold_lanes: register_lanes as u16,
         chunk: None,
         unroll: 4,

@@ -10,6 +10,36 @@ use drupe_ir::parse;
 use drupe_kernel::{Block, Inst, Kernel, Type};
 use drupe_target::Target;
 
+/// The assembly of a quantised product of `rows` rows, for `level` of a phone: 8 bits, one scale a row.
+fn quantized(rows: i64, level: &str) -> String {
+    let text = format!(
+        "const @w = random seed=1 : i8[256, 128]
+        const @s = random seed=2 : f32[256, 1]
+        func @quantized(%x: i8[{rows}, 128], %xs: f32[{rows}, 1]) {{
+          %w = const @w : i8[256, 128]
+          %s = const @s : f32[256, 1]
+          %y = quantized_linear(%x, %xs, %w, %s)
+          return \"y\" %y
+        }}"
+    );
+    let module = parse(&text, "quantized").expect("a valid module");
+    let target = Target::find("pixel-8").expect("a built-in target").with_level(level).expect("a level");
+    let options = CompileOptions { backend: Backend::Llvm, target, ..CompileOptions::default() };
+    let program = stages::lower(&module, &options).expect("a product is lowered");
+    let assembly = stages::emit_form(&program, &options, 0, CodeForm::Assembly).expect("assembly");
+    String::from_utf8(assembly).expect("assembly is text")
+}
+
+/// Checks that the hottest loop has at least `least` times `instruction` and moves no vector to or from the stack.
+fn check_quantized(rows: i64, level: &str, instruction: &str, least: usize) {
+    let hottest = hottest_loop(&quantized(rows, level), instruction);
+    let found = hottest.iter().filter(|line| line.starts_with(instruction)).count();
+    assert!(found >= least, "{found} times {instruction} in the hottest loop:\n{}", hottest.join("\n"));
+    let vector = |line: &&String| line.contains("[sp") && line.split_whitespace().any(|word| word.starts_with('q'));
+    let spills: Vec<&String> = hottest.iter().filter(vector).collect();
+    assert!(spills.is_empty(), "the loop moves vectors to the stack, {spills:?}:\n{}", hottest.join("\n"));
+}
+
 /// The kernel of a product of 96 rows by 256 columns, for the best level of `target`, and its assembly.
 fn gemm(target: &str) -> (Kernel, String) {
     let text = "func @gemm(%x: f32[96, 128]) {
@@ -89,4 +119,16 @@ fn a_gemm_tile_of_aarch64_is_fmla_in_registers() {
 #[test]
 fn a_gemm_tile_of_x86_64_is_fmadd_in_registers() {
     check("x86-64", "vfmadd", 512, "(%rsp");
+}
+
+#[test]
+fn quantised_products_of_many_rows_are_smmla_in_registers() {
+    check_quantized(96, "i8mm", "smmla", 16);
+    check_quantized(96, "dotprod", "sdot", 16);
+}
+
+#[test]
+fn quantised_products_of_one_row_are_sdot_in_registers() {
+    check_quantized(1, "i8mm", "sdot", 4);
+    check_quantized(1, "dotprod", "sdot", 4);
 }

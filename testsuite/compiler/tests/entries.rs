@@ -1,6 +1,6 @@
 //! A small transformer with a cache: its entries, compiled, one after the other give what the source graph gives at once.
 
-use drupe::compile;
+use drupe::{compile, stages};
 use drupe_compiler_tests::{Tensors, ways};
 use drupe_eval::{Tolerance, compare, eval};
 use drupe_ir::{DType, Module, TensorData, parse};
@@ -100,6 +100,25 @@ impl Model {
         let logits = outputs.first().map(|output| output.tensor.as_slice::<f32>().expect("floats").to_vec());
         self.state.set_rows(self.state.rows() + kept).expect("room");
         logits.unwrap_or_default()
+    }
+}
+
+/// Entries of one chunk differ in their ends only.
+#[test]
+fn kernels_that_are_equal_in_two_entries_are_emitted_once() {
+    let module = parse(TOY, "toy.ir").expect("a module");
+    for options in ways() {
+        let options = drupe::CompileOptions { chunk: Some(8), score: true, ..options };
+        let entries = stages::rewrite_all(stages::split(&module, &options).expect("entries"), &options);
+        let programs = stages::lower_for_all(&entries.expect("rewritten"), &options).expect("lowered");
+        let octets = |names: &[&str]| -> usize {
+            let all: Vec<_> = programs.iter().filter(|program| names.contains(&program.entry.as_str())).collect();
+            let code = stages::emit(&all, &options).expect("code");
+            code.levels.iter().flat_map(|level| &level.objects).map(Vec::len).sum()
+        };
+        let [prefill, score, both] = [&["prefill"] as &[&str], &["score"], &["prefill", "score"]].map(octets);
+        let way = options.backend.name();
+        assert!(both < score + prefill / 2, "{way}: {prefill} and {score} bytes, both {both}");
     }
 }
 

@@ -119,6 +119,18 @@ impl Cases {
         }
     }
 
+    /// Two rows by two, alone and after another.
+    fn dot_pairs(&mut self, lanes: u16) {
+        let (factors, sums) = (Type::vector(DType::I8, 4 * lanes), Type::vector(DType::I32, lanes));
+        let inputs = [factors, factors, sums];
+        self.add(&format!("dot_pairs_{factors}"), &inputs, false, |b, x| b.dot_pairs(x[0], x[1], x[2]));
+        self.add(&format!("dot_pairs_twice_{factors}"), &inputs, false, |b, x| {
+            let least = b.integer(factors, -128);
+            let once = b.dot_pairs(least, least, x[2]);
+            b.dot_pairs(x[1], x[0], once)
+        });
+    }
+
     fn moves(&mut self, ty: Type) {
         let (dtype, lanes) = (ty.dtype, ty.lanes);
         self.add(&format!("copy_{ty}"), &[ty], false, |_, x| x[0]);
@@ -217,6 +229,9 @@ pub fn instructions(lanes: u16) -> Vec<Case> {
 pub fn dots(lanes: u16) -> Vec<Case> {
     let mut cases = Cases { random: Random(11 + u64::from(lanes)), cases: Vec::new() };
     cases.dots(lanes);
+    if lanes.is_multiple_of(4) {
+        cases.dot_pairs(lanes);
+    }
     cases.cases
 }
 

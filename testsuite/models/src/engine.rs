@@ -108,9 +108,14 @@ impl Engine {
 
     /// Makes the model at `path` ready to run, its inputs having `shapes`.
     pub fn load(&self, path: &Path, shapes: Shapes, threads: usize) -> Result<Loaded, Diagnostic> {
+        let module = stages::import(path, &CompileOptions { shapes, ..CompileOptions::default() })?;
+        self.load_module(module, threads)
+    }
+
+    /// Makes `module` ready to run.
+    pub fn load_module(&self, module: Module, threads: usize) -> Result<Loaded, Diagnostic> {
         let (backend, target) = match self {
             Engine::Interpreter => {
-                let module = stages::import(path, &CompileOptions { shapes, ..CompileOptions::default() })?;
                 return Ok(Loaded { rewritten: None, run: Box::new(move |inputs| drupe_eval::eval(&module, inputs)) });
             }
             Engine::Compiled { backend, target }
@@ -122,8 +127,8 @@ impl Engine {
             Engine::Interpreter | Engine::Compiled { .. } | Engine::Emulated { .. } => (None, None),
         };
         let target = target.clone();
-        let options = CompileOptions { backend, target, shapes, gpu, gpu_floats, ..CompileOptions::default() };
-        let module = stages::rewrite(&stages::import(path, &options)?, &options)?;
+        let options = CompileOptions { backend, target, gpu, gpu_floats, ..CompileOptions::default() };
+        let module = stages::rewrite(&module, &options)?;
         let programs = stages::lower_for_all(&[Entry { name: "", module: module.clone() }], &options)?;
         let all: Vec<_> = programs.iter().collect();
         let code = stages::emit(&all, &options)?;

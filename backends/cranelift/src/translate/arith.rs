@@ -320,6 +320,21 @@ impl Translator<'_> {
         Held { shape: a.shape, parts }
     }
 
+    /// Each half of a row as a dot product: the rows 0, 0, 1, 1 of `a` by 0, 1, 0, 1 of `b`.
+    pub fn dot_pairs(&mut self, a: &Held, b: &Held, c: &Held) -> Held {
+        let mut sums = c.clone();
+        for half in [0, 1] {
+            let [a, b] = [(a, [0, 0, 2, 2]), (b, [0, 2, 0, 2])].map(|(value, quads)| {
+                let octets = 0..value.shape.lanes as u16;
+                let picked: Vec<u16> =
+                    octets.map(|l| l / 16 * 16 + 4 * (quads[usize::from(l / 4 % 4)] + half) + l % 4).collect();
+                self.shuffle(DType::I8, value, value, &picked)
+            });
+            sums = self.dot(DType::I8, &a, &b, &sums);
+        }
+        sums
+    }
+
     /// Sums of four products of octets, as the tree that Cranelift knows as one instruction where the machine has it.
     pub fn dot(&mut self, first: DType, a: &Held, b: &Held, c: &Held) -> Held {
         let unsigned_last = first == DType::U8 && self.machine.arch == Arch::X86_64;

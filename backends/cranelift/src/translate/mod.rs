@@ -122,6 +122,10 @@ impl Translator<'_> {
                 let [first, second, third] = [a, b, c].map(|value| self.held(*value).clone());
                 (out, self.dot(self.dtype(*a), &first, &second, &third))
             }
+            Inst::DotPairs { out, a, b, c } => {
+                let [first, second, third] = [a, b, c].map(|value| self.held(*value).clone());
+                (out, self.dot_pairs(&first, &second, &third))
+            }
             Inst::Select { out, condition, a, b } => {
                 let [condition, first, second] = [condition, a, b].map(|value| self.held(*value).clone());
                 (out, self.select(&condition, &first, &second))

@@ -4,7 +4,7 @@ use crate::commands::model::{CompileArgs, Device, import};
 use crate::commands::table::Table;
 use crate::{console, files};
 use drupe::{CompileOptions, Entry, GroupReport, QuantizeReport, WebModel, stages};
-use drupe_ir::{DType, Diagnostic};
+use drupe_ir::{DType, Diagnostic, Module};
 use drupe_lower::Program;
 use drupe_target::Os;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub(crate) struct Compile {
     /// The entry of a language model that --emit shows, or the only one that the artifact has
     #[arg(long)]
     entry: Option<String>,
-    /// Show how each layer was quantised, on standard error
+    /// Show how each layer was quantised, and how chunks' lengths were judged, on standard error
     #[arg(long)]
     report: bool,
     /// Show how long each stage took
@@ -74,7 +74,10 @@ impl Compile {
         let (module, quantized) = stages::quantize_with_report(&import(&self.model, &options)?, &options)?;
         if self.report {
             console::clear_progress();
-            eprint!("{}", report(&quantized));
+            if !quantized.groups.is_empty() {
+                eprint!("{}", report(&quantized));
+            }
+            eprint!("{}", chunk_report(&module, &options)?);
         }
         let entries = stages::split(&module, &options)?;
         let entries = stages::rewrite_all(self.shown(entries)?, &options)?;
@@ -220,6 +223,21 @@ fn report(quantized: &QuantizeReport) -> String {
         text += &format!("perplexity {:+.2} % +/- {:.2} % on text not chosen by\n", 100.0 * rise, 100.0 * error);
     }
     text
+}
+
+/// The length of chunks, and a line for each that they may have; nothing where there are no chunks.
+fn chunk_report(module: &Module, options: &CompileOptions) -> Result<String, Diagnostic> {
+    let estimates = stages::estimate_chunks(module, options)?;
+    let chosen = options.chunk.unwrap_or(drupe_entries::fastest_chunk(&estimates));
+    if estimates.is_empty() {
+        return Ok(String::new());
+    }
+    let mut table = Table::new(["tokens of a chunk", "estimated tokens/s"]);
+    for estimate in &estimates {
+        table.row([estimate.tokens.to_string(), format!("{:.0}", estimate.rate)]);
+    }
+    let how = if options.chunk.is_some() { "as asked for" } else { "the fastest by estimate" };
+    Ok(table.text() + &format!("chunks of {chosen} tokens, {how}\n"))
 }
 
 fn create_folder(folder: &Path) -> Result<(), Diagnostic> {

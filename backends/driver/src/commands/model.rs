@@ -38,7 +38,7 @@ pub(crate) struct CompileArgs {
     /// How many tokens a language model keeps in mind; what it was made for, up to 4096, if not given
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
-    /// How many tokens of a prompt a language model takes at a time
+    /// How many tokens of a prompt a language model takes at a time; what is estimated to be the fastest if not given
     #[arg(long, value_name = "TOKENS")]
     chunk: Option<u64>,
     /// How a language model's linear layers are quantised: w8a8, w4a8, and more; w8a8-outliers, say

@@ -55,6 +55,7 @@ impl Numbers<'_> {
             | Inst::Unary { .. }
             | Inst::Fma { .. }
             | Inst::Dot { .. }
+            | Inst::DotPairs { .. }
             | Inst::Select { .. }
             | Inst::Cast { .. }
             | Inst::Bitcast { .. }

@@ -73,6 +73,7 @@ impl Demand {
             }
             Inst::Float { .. }
             | Inst::Dot { .. }
+            | Inst::DotPairs { .. }
             | Inst::Int { .. }
             | Inst::Iota { .. }
             | Inst::Dim { .. }

@@ -60,6 +60,7 @@ pub(super) fn indices(kernel: &Kernel) -> Vec<Index> {
             | Inst::Binary { .. }
             | Inst::Fma { .. }
             | Inst::Dot { .. }
+            | Inst::DotPairs { .. }
             | Inst::Float { .. }
             | Inst::Unary { .. }
             | Inst::Cast { .. }

@@ -94,6 +94,7 @@ pub(super) fn layouts(kernel: &Kernel, wide: &[bool], index: &[Index]) -> Layout
         | Inst::Binary { .. }
         | Inst::Fma { .. }
         | Inst::Dot { .. }
+        | Inst::DotPairs { .. }
         | Inst::Select { .. }
         | Inst::Cast { .. }
         | Inst::Bitcast { .. }

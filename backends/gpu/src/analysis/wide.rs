@@ -67,6 +67,7 @@ impl Wide<'_> {
             }
             Inst::Float { .. }
             | Inst::Dot { .. }
+            | Inst::DotPairs { .. }
             | Inst::Iota { .. }
             | Inst::Dim { .. }
             | Inst::Invocation { .. }

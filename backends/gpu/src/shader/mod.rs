@@ -183,6 +183,10 @@ impl Translator<'_> {
                 let [first, second, third] = [a, b, c].map(|value| self.held(*value));
                 (out, self.dot(&first, &second, &third))
             }
+            Inst::DotPairs { out, a, b, c } => {
+                let [first, second, third] = [a, b, c].map(|value| self.held(*value));
+                (out, self.dot_pairs(&first, &second, &third))
+            }
             Inst::Select { out, condition, a, b } => {
                 let wide = self.facts.wide(*out);
                 let (first, second) = (self.held(*a), self.held(*b));

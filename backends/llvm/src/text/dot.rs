@@ -20,7 +20,7 @@ pub(super) enum DotForm {
 
 impl DotForm {
     pub(super) fn of(machine: &Machine) -> DotForm {
-        let has = |feature: &str| machine.features.split(',').any(|name| name == feature);
+        let has = |feature: &str| machine.has(feature);
         match machine.triple.starts_with("x86_64") {
             true if has("+avxvnni") || has("+avx512vnni") && has("+avx512vl") => DotForm::Vnni,
             true => DotForm::MultiplyAddWords,
@@ -36,9 +36,13 @@ const LEAST_LANES: u16 = 4;
 impl Writer<'_> {
     /// `c[l]` and the sum over j of `a[4l + j] * b[4l + j]`.
     pub(super) fn dot(&mut self, a: Value, b: Value, c: Value) -> Ssa {
-        let (sums, first) = (self.ty(c), self.ty(a).dtype);
-        let widest = (self.vector_bits / 32) as u16;
         let names = [self.name(a), self.name(b), self.name(c)];
+        self.dot_of(self.ty(a).dtype, names, self.ty(c))
+    }
+
+    /// As [`Writer::dot`], of factors that are of type `first` and i8.
+    fn dot_of(&mut self, first: DType, names: [Ssa; 3], sums: Type) -> Ssa {
+        let widest = (self.vector_bits / 32) as u16;
         if sums.lanes < LEAST_LANES {
             return self.short_dot(first, names, sums.lanes);
         }
@@ -51,7 +55,40 @@ impl Writer<'_> {
             let c = self.piece(names[2], sums, piece * lanes, lanes);
             pieces.push(self.register_dot(first, a, b, c, lanes));
         }
-        let mut width = lanes;
+        self.joined(pieces, lanes)
+    }
+
+    /// Two rows by two in every four lanes: `smmla`, or a dot product for each half of the rows.
+    pub(super) fn dot_pairs(&mut self, a: Value, b: Value, c: Value) -> Ssa {
+        let (sums, octets) = (self.ty(c), self.ty(a));
+        let [a, b, mut c] = [self.name(a), self.name(b), self.name(c)];
+        if self.has_smmla {
+            let lanes = LEAST_LANES;
+            let (words, factors) = (Mlir(Type::vector(DType::I32, lanes)), Mlir(Type::vector(DType::I8, 4 * lanes)));
+            let mut pieces = Vec::new();
+            for piece in 0..sums.lanes / lanes {
+                let [a, b] = [a, b].map(|name| self.piece(name, octets, piece * 4 * lanes, 4 * lanes));
+                let c = self.piece(c, sums, piece * lanes, lanes);
+                pieces.push(self.temp(format_args!(
+                    "llvm.call_intrinsic \"llvm.aarch64.neon.smmla.v4i32.v16i8\"({c}, {a}, {b}) : \
+                     ({words}, {factors}, {factors}) -> {words}"
+                )));
+            }
+            return self.joined(pieces, lanes);
+        }
+        for half in [0, 1] {
+            let [a, b] = [(a, [0, 0, 2, 2]), (b, [0, 2, 0, 2])].map(|(name, quads)| {
+                let lane = |l: u16| l / 16 * 16 + 4 * (quads[usize::from(l / 4 % 4)] + half) + l % 4;
+                let (lanes, ty): (Vec<u16>, _) = ((0..octets.lanes).map(lane).collect(), Mlir(octets));
+                self.temp(format_args!("vector.shuffle {name}, {name} {lanes:?} : {ty}, {ty}"))
+            });
+            c = self.dot_of(DType::I8, [a, b, c], sums);
+        }
+        c
+    }
+
+    /// Sums of `width` lanes each, a power of two of them, as one vector.
+    fn joined(&mut self, mut pieces: Vec<Ssa>, mut width: u16) -> Ssa {
         while pieces.len() > 1 {
             let ty = Mlir(Type::vector(DType::I32, width));
             let all: Vec<u16> = (0..2 * width).collect();

@@ -92,6 +92,7 @@ struct Writer<'a> {
     locals: Vec<Ssa>,
     dims: Vec<Ssa>,
     dot_form: DotForm,
+    has_smmla: bool,
     vector_bits: u32,
 }
 
@@ -100,7 +101,8 @@ impl<'a> Writer<'a> {
         let (names, ints) = (vec![Ssa(0); kernel.types.len()], vec![None; kernel.types.len()]);
         let (buffers, locals, dims) = (Vec::new(), Vec::new(), Vec::new());
         let (dot_form, vector_bits) = (DotForm::of(machine), machine.vector_bits);
-        Writer { kernel, text, depth: 1, next: 0, names, ints, buffers, locals, dims, dot_form, vector_bits }
+        let has_smmla = dot_form == DotForm::Sdot && machine.has("+i8mm");
+        Writer { kernel, text, depth: 1, next: 0, names, ints, buffers, locals, dims, dot_form, has_smmla, vector_bits }
     }
 
     /// The function that runs the tasks.
@@ -234,6 +236,7 @@ impl<'a> Writer<'a> {
             Inst::Binary { out, op, a, b } => (out, self.binary(*op, *a, *b)),
             Inst::Fma { out, a, b, c } => (out, self.fma(*a, *b, *c)),
             Inst::Dot { out, a, b, c } => (out, self.dot(*a, *b, *c)),
+            Inst::DotPairs { out, a, b, c } => (out, self.dot_pairs(*a, *b, *c)),
             Inst::Select { out, condition, a, b } => (out, self.select(*condition, *a, *b)),
             Inst::Cast { out, a } => (out, self.cast(self.name(*a), self.ty(*a), self.ty(*out).dtype)),
             Inst::Bitcast { out, a } => (out, self.bitcast(*a, self.ty(*out))),

@@ -216,6 +216,13 @@ impl Machine<'_> {
                 let (dtype, [a, b, c]) = (self.ty(*a).dtype, [a, b, c].map(|value| it.lanes(*value)));
                 (out, a.chunks(4).zip(b.chunks(4)).zip(c).map(|((a, b), c)| dot(dtype, a, b, *c)).collect())
             }
+            Inst::DotPairs { out, a, b, c } => {
+                let (dtype, [a, b, c]) = (self.ty(*a).dtype, [a, b, c].map(|value| it.lanes(*value)));
+                let row = |of: &[u64], lane: usize, row: usize| of[lane / 4 * 16 + row * 8..][..8].to_vec();
+                let sum =
+                    |(lane, c): (usize, &u64)| dot(dtype, &row(a, lane, lane / 2 % 2), &row(b, lane, lane % 2), *c);
+                (out, c.iter().enumerate().map(sum).collect())
+            }
             Inst::Select { out, condition, a, b } => {
                 let pairs = it.lanes(*a).iter().zip(it.lanes(*b));
                 let picked = it.lanes(*condition).iter().zip(pairs).map(|(c, (a, b))| if *c != 0 { *a } else { *b });

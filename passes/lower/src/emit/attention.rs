@@ -39,6 +39,7 @@ fn schedule(attention: &Attention) -> Schedule {
         lanes: QUAD as u16,
         vectors: 1,
         rows: 1,
+        paired: false,
         fold_lanes: QUAD as u16,
         chunk: None,
         unroll: 1,

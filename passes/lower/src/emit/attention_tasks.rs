@@ -127,6 +127,7 @@ fn plain(column: usize, row: Option<usize>, lanes: u16) -> Schedule {
         lanes,
         vectors: 1,
         rows: 1,
+        paired: false,
         fold_lanes: lanes,
         chunk: None,
         unroll: 1,

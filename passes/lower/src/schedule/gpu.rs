@@ -26,6 +26,7 @@ pub fn choose_for_gpu(nest: &Nest, gpu: &Gpu) -> Schedule {
         lanes: 1,
         vectors: 1,
         rows: 1,
+        paired: false,
         fold_lanes: QUAD as u16,
         chunk: None,
         unroll: 4,

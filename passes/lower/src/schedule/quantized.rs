@@ -3,7 +3,7 @@
 use super::{MANY_STRIPES, Schedule, Spread};
 use crate::nest::{Nest, PANEL};
 use crate::quantized::Quantized;
-use drupe_target::{IsaLevel, Target};
+use drupe_target::{Int8Dot, IsaLevel, Target};
 
 /// The most rows of a tile.
 const MOST_ROWS: i64 = 16;
@@ -26,6 +26,7 @@ pub fn choose(nest: &Nest, quantized: &Quantized, target: &Target, level: &IsaLe
         lanes: lanes as u16,
         vectors,
         rows: tile_rows,
+        paired: paired(quantized, level),
         fold_lanes: lanes as u16,
         chunk: Some(vectors * lanes),
         unroll: if tile_rows * vectors > UNROLLED { 1 } else { 4 },
@@ -34,6 +35,11 @@ pub fn choose(nest: &Nest, quantized: &Quantized, target: &Target, level: &IsaLe
         within: if streams && stripes(vectors) >= MANY_STRIPES { others } else { Vec::new() },
         spread: Spread::Tasks,
     }
+}
+
+/// Whether two rows are multiplied by two columns at a time: [`Schedule::paired`].
+fn paired(quantized: &Quantized, level: &IsaLevel) -> bool {
+    level.int8_dot == Some(Int8Dot::I8mm) && !quantized.of_floats() && level.lanes(32) == 4
 }
 
 /// Blocks between the prefetch of weights and their use.
@@ -64,9 +70,13 @@ fn tile(
         // Weights, as octets and as nibbles; x, and what a run is scaled by; where there is no dot product, halves.
         let nibbles = if quantized.packing.bits == 4 || quantized.of_floats() { vectors + 1 } else { 0 };
         let halves = if level.int8_dot.is_none() && !quantized.of_floats() { vectors + 2 } else { 0 };
-        let extra = vectors + nibbles + halves + sums;
+        let paired = paired(quantized, level);
+        // Weights before and after they are zipped, and pairs of rows that are joined ahead.
+        let zipped = if paired { vectors + 3 } else { 0 };
+        let extra = vectors + nibbles + halves + zipped + sums;
         for tile_rows in 1..=rows_or_many.min(MOST_ROWS) {
-            if tile_rows * vectors * sums + extra >= registers && tile_rows * vectors > 1 {
+            let held_rows = if paired && tile_rows > 1 { tile_rows + tile_rows % 2 } else { tile_rows };
+            if held_rows * vectors * sums + extra >= registers && tile_rows * vectors > 1 {
                 continue;
             }
             let step = |rows: i64, vectors: i64| cycles(quantized, target, level, rows, vectors);
@@ -107,8 +117,16 @@ fn cycles(quantized: &Quantized, target: &Target, level: &IsaLevel, rows: i64, v
     // Nibbles are taken apart once for two products; a run is converted, scaled and added.
     let nibbles = if quantized.packing.bits == 4 { 1.5 * vectors as f64 } else { 0.0 };
     let scaling = if quantized.runs() > 1 { 12.0 * accumulators / quantized.run as f64 } else { 0.0 };
-    let arithmetic = (accumulators + nibbles + scaling) / ports;
-    let loads = (rows + vectors) as f64 / LOADS;
+    let (products, loads) = match paired(quantized, level) && rows > 1 {
+        // Half an instruction for each product of four elements; weights are zipped, and rows joined in pairs.
+        true => {
+            let pairs = ((rows + 1) / 2) as f64;
+            (pairs * vectors as f64 + vectors as f64 + pairs / 2.0, pairs + vectors as f64)
+        }
+        false => (accumulators, (rows + vectors) as f64),
+    };
+    let arithmetic = (products + nibbles + scaling) / ports;
+    let loads = loads / LOADS;
     let octets = f64::from(level.vector_bits) / 8.0 * vectors as f64 * f64::from(quantized.packing.bits) / 8.0;
     let stripe = quantized.packing.depth as f64 * octets / 4.0;
     let weights = if stripe > target.cache.l1 as f64 / 2.0 { octets / SECOND_LEVEL_OCTETS } else { 0.0 };

@@ -109,7 +109,13 @@ pub(crate) fn needs(program: &Program, shaders: &[ShaderCode], target: &Target, 
         kernel.shared.iter().map(|array| array.dtype.bytes_of(array.length as usize) as u32).sum()
     };
     let steps = program.steps.iter().filter(|step| matches!(step.work, Work::Shader(_)));
-    let sizes = steps.flat_map(|step| &step.args).map(|arg| program.buffers[arg.buffer.0].bytes.as_const());
+    let states = program.state_buffers();
+    let most = |symbol: &str| program.symbols.get(symbol).map(|range| range.max as i64);
+    let sizes = steps.flat_map(|step| &step.args).map(|arg| {
+        let bytes = &program.buffers[arg.buffer.0].bytes;
+        // A state is bound whole, with all the rows that there can be.
+        if states.contains(&arg.buffer) { bytes.eval(&most).ok() } else { bytes.as_const() }
+    });
     DeviceNeeds {
         name: format!("{}, {}", target.name, gpu.name),
         features,

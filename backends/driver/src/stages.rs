@@ -135,7 +135,9 @@ pub fn lower_for_web(module: &Module, options: &CompileOptions) -> Result<Progra
     web::check_shapes(module)?;
     let how = drupe_lower::Options { observe: options.observe, gpu: Some(Placement::Gpu) };
     options.watch.stage("lower", || {
-        let module = web::narrow_integers(&*with_gpu_floats(module, options)?)?;
+        let mut module = web::narrow_integers(&*with_gpu_floats(module, options)?)?;
+        // A page gives and takes them as other inputs and outputs.
+        module.states.clear();
         drupe_lower::lower(&module, &target(options), &how)
     })
 }

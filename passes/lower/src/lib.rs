@@ -66,11 +66,17 @@ pub enum Placement {
 /// Lowers `module` for `target`. For a GPU, the target has one.
 pub fn lower(module: &Module, target: &Target, options: &Options) -> Result<Program, Diagnostic> {
     check::check(module)?;
+    let program = lower_with(module, target, options, true)?;
+    if program.states_stay() { Ok(program) } else { lower_with(module, target, options, false) }
+}
+
+/// [`lower`] with states that keep their place in memory, or without.
+fn lower_with(module: &Module, target: &Target, options: &Options, in_place: bool) -> Result<Program, Diagnostic> {
     let roles = assign_roles(module, options.observe);
     let graph = &module.graph;
     let kernels = graph.values().filter(|value| roles[value.index()] == Role::Kernel);
     let mut regions: Vec<_> = kernels.map(|value| compose(module, &roles, value)).collect();
-    let mut builder = Builder::new(module, target, options, &roles, &mut regions);
+    let mut builder = Builder::new(module, target, options, &roles, &mut regions, in_place);
     let mut next = regions.iter().peekable();
     for value in graph.values() {
         builder.extras(value)?;

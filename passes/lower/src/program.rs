@@ -3,6 +3,7 @@
 use drupe_ir::{Dim, Origin, SymbolRange, TensorData, Type};
 use drupe_kernel::Kernel;
 use indexmap::IndexMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A lowered model: everything but the machine code and the places in the arena.
@@ -21,7 +22,7 @@ pub struct Program {
     /// The outputs, in the model's order. Two may share a buffer; a buffer may be an input's or a constant's.
     pub outputs: Vec<Port>,
     /// Inputs and the outputs that take their place in memory, by number: what an output has in common with its input
-    /// is not written.
+    /// is not written. In a program for a GPU they are in its memory.
     pub states: Vec<State>,
     /// Every run of bytes that steps touch.
     pub buffers: Vec<Buffer>,
@@ -56,6 +57,24 @@ impl Step {
 }
 
 impl Program {
+    /// The buffers of states: those of their inputs and those of their outputs.
+    pub fn state_buffers(&self) -> BTreeSet<BufferId> {
+        let buffers = |state: &State| [self.inputs[state.input].buffer, self.outputs[state.output].buffer];
+        self.states.iter().flat_map(buffers).collect()
+    }
+
+    /// Whether states stay in the memory of one unit: on a GPU, no other step than a shader's touches them.
+    pub(crate) fn states_stay(&self) -> bool {
+        let states = self.state_buffers();
+        let stays = |step: &Step| match step.work {
+            Work::Shader(_) => true,
+            Work::Kernel(_) | Work::Builtin { .. } | Work::Copy { .. } => {
+                step.args.iter().all(|arg| !states.contains(&arg.buffer))
+            }
+        };
+        !self.for_gpu || self.steps.iter().all(stays)
+    }
+
     /// For every buffer the first and the last step that it is needed in, if a port or a step names it. Inputs are
     /// there from the first step, outputs to the last.
     pub fn live_ranges(&self) -> Vec<Option<(usize, usize)>> {

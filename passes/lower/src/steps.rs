@@ -64,13 +64,15 @@ pub struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Places all values. Regions whose padding is covered by a halo lose their tests for it.
+    /// Places all values. Regions whose padding is covered by a halo lose their tests for it. With `in_place` states grow
+    /// where they are.
     pub fn new(
         module: &'a Module,
         target: &'a Target,
         options: &'a Options,
         roles: &'a [Role],
         regions: &mut [Region],
+        in_place: bool,
     ) -> Builder<'a> {
         let graph = &module.graph;
         let mut halos: Halos = vec![None; graph.nodes.len()];
@@ -92,7 +94,7 @@ impl<'a> Builder<'a> {
                 copies.push((region.result, operand, halo));
             }
         }
-        let states = states(module, options);
+        let states = if in_place && !options.observe { states(module) } else { Vec::new() };
         let grown: Vec<ValueId> = states.iter().map(|state| graph.outputs[state.output]).collect();
         let places = place(module, roles, &halos, options.gpu.is_some(), &grown);
         let cascades = options.gpu.is_some() && !options.observe;
@@ -390,15 +392,21 @@ impl<'a> Builder<'a> {
 
     /// The program, without the buffers that no step touches.
     pub fn finish(mut self) -> Program {
-        if let (Some(placement), Some(gpu)) = (self.options.gpu, &self.target.gpu) {
+        let graph = &self.module.graph;
+        if let Some(placement) = self.options.gpu {
+            let ports = self.states.iter().flat_map(|state| {
+                let input = graph.inputs().nth(state.input).map(|(_, value)| value);
+                input.into_iter().chain([graph.outputs[state.output]])
+            });
+            let states: BTreeSet<BufferId> = ports.map(|value| self.home(value).buffer).collect();
             let gone = place_steps(
                 &mut self.steps,
                 &mut self.overwritable,
                 &self.launches,
                 &self.places.buffers,
+                &states,
                 placement,
                 self.target,
-                gpu,
             );
             let mut at = gone.iter();
             self.steps.retain(|_| !at.next().expect("one for each step"));
@@ -406,7 +414,6 @@ impl<'a> Builder<'a> {
             self.overwritable.retain(|_| !at.next().expect("one for each step"));
         }
         self.reuse_operands();
-        let graph = &self.module.graph;
         let port = |name: &str, value: ValueId| Port {
             name: name.into(),
             ty: graph.ty(value).clone(),
@@ -457,12 +464,8 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The states of `module` that keep their place in memory: where every value has a buffer of its own, and where a GPU has
-/// another copy of the input, there are none.
-fn states(module: &Module, options: &Options) -> Vec<State> {
-    if options.observe || options.gpu.is_some() {
-        return Vec::new();
-    }
+/// The states of `module`, by number.
+fn states(module: &Module) -> Vec<State> {
     let number = |(name, output): (&Arc<str>, &Arc<str>)| {
         let input = module.graph.inputs().position(|(other, _)| other == name)?;
         let window = module.windows.get(name).copied();

@@ -10,7 +10,7 @@ use cut::Network;
 use drupe_ir::{Dim, Origin};
 use drupe_target::{Gpu, Target};
 use indexmap::IndexSet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Another way to run a step.
 #[derive(Clone, Debug)]
@@ -58,20 +58,21 @@ const NEVER: f64 = 1e12;
 /// The share of the peak that a step is expected to reach.
 const EFFICIENCY: f64 = 0.5;
 
-/// Gives each step that is better off on the GPU its launch there, and what that may overwrite. Gives for each whether
-/// it is gone, being a part of another.
+/// Gives each step that is better off on the GPU its launch there, and what that may overwrite; `states` are in the
+/// GPU's memory. Gives for each whether it is gone, being a part of another.
 pub fn place_steps(
     steps: &mut [Step],
     overwritable: &mut [Vec<usize>],
     launches: &[Option<Launch>],
     buffers: &[Buffer],
+    states: &BTreeSet<BufferId>,
     placement: Placement,
     target: &Target,
-    gpu: &Gpu,
 ) -> Vec<bool> {
-    let on_gpu: Vec<bool> = match placement {
-        Placement::Gpu => launches.iter().map(Option::is_some).collect(),
-        Placement::Fastest => fastest(steps, launches, buffers, target, gpu),
+    let on_gpu: Vec<bool> = match (placement, &target.gpu) {
+        (_, None) => vec![false; steps.len()],
+        (Placement::Gpu, Some(_)) => launches.iter().map(Option::is_some).collect(),
+        (Placement::Fastest, Some(gpu)) => fastest(steps, launches, buffers, states, target, gpu),
     };
     for (number, (step, launch)) in steps.iter_mut().zip(launches).enumerate() {
         if let Some(launch) = launch.as_ref().filter(|_| on_gpu[number]) {
@@ -93,7 +94,14 @@ pub fn place_steps(
 }
 
 /// For every step whether it runs on the GPU, so that the sum of all times is least.
-fn fastest(steps: &[Step], launches: &[Option<Launch>], buffers: &[Buffer], target: &Target, gpu: &Gpu) -> Vec<bool> {
+fn fastest(
+    steps: &[Step],
+    launches: &[Option<Launch>],
+    buffers: &[Buffer],
+    states: &BTreeSet<BufferId>,
+    target: &Target,
+    gpu: &Gpu,
+) -> Vec<bool> {
     let number = |dim: &Dim| dim.eval(&|_| Some(TYPICAL)).map_or(0.0, |value| value as f64);
     // Nodes: the steps, then the GPU, then the CPU.
     let (source, sink) = (steps.len(), steps.len() + 1);
@@ -116,6 +124,11 @@ fn fastest(steps: &[Step], launches: &[Option<Launch>], buffers: &[Buffer], targ
         network.edge(source, node, on_cpu);
         network.edge(node, sink, if launch.is_some() { on_gpu } else { NEVER });
     }
+    for (node, step) in steps.iter().enumerate() {
+        if step.args.iter().any(|arg| states.contains(&arg.buffer)) {
+            network.edge(source, node, NEVER);
+        }
+    }
     // The last writer of every buffer, and the one that fills it from outside.
     let mut writer: BTreeMap<BufferId, usize> = BTreeMap::new();
     let copy = |buffer: BufferId| {
@@ -125,6 +138,7 @@ fn fastest(steps: &[Step], launches: &[Option<Launch>], buffers: &[Buffer], targ
         for arg in step.args.iter().filter(|arg| !arg.writes) {
             let from = match (&buffers[arg.buffer.0].place, writer.get(&arg.buffer)) {
                 (Place::Constant(_), _) => continue,
+                _ if states.contains(&arg.buffer) => continue,
                 (_, Some(writer)) => *writer,
                 (_, None) => sink,
             };
@@ -138,7 +152,7 @@ fn fastest(steps: &[Step], launches: &[Option<Launch>], buffers: &[Buffer], targ
         }
     }
     for (buffer, writer) in writer {
-        if matches!(buffers[buffer.0].place, Place::Output) {
+        if matches!(buffers[buffer.0].place, Place::Output) && !states.contains(&buffer) {
             network.edge_both(writer, sink, copy(buffer));
         }
     }
@@ -146,13 +160,15 @@ fn fastest(steps: &[Step], launches: &[Option<Launch>], buffers: &[Buffer], targ
 }
 
 /// Adds the copies: before a step whose unit does not have what it reads (or the rest of what it writes a part of), and
-/// at the end for outputs. Inputs and outputs are the CPU's.
+/// at the end for outputs. Inputs and outputs are the CPU's, but for states, which are the GPU's.
 pub fn insert_copies(program: &mut Program) {
     // For every buffer the units whose memory holds its contents; none before it is written.
     let mut holds: BTreeMap<BufferId, Vec<Unit>> = BTreeMap::new();
     for port in &program.inputs {
         holds.insert(port.buffer, vec![Unit::Cpu]);
     }
+    let states = program.state_buffers();
+    holds.extend(states.iter().map(|state| (*state, vec![Unit::Gpu])));
     let buffers = &program.buffers;
     let constant = |buffer: BufferId| matches!(buffers[buffer.0].place, Place::Constant(_));
     let mut steps = Vec::new();
@@ -182,7 +198,7 @@ pub fn insert_copies(program: &mut Program) {
         }
         steps.push(step);
     }
-    for port in &program.outputs {
+    for port in program.outputs.iter().filter(|port| !states.contains(&port.buffer)) {
         let held = holds.entry(port.buffer).or_default();
         if !constant(port.buffer) && !held.contains(&Unit::Cpu) && !held.is_empty() {
             copy(port.buffer, Unit::Cpu, &mut steps);
@@ -245,5 +261,36 @@ mod tests {
         let large = units(128);
         let copies = large.iter().filter(|unit| unit.is_none()).count();
         assert!(large.contains(&Some(Unit::Gpu)) && copies == 2, "{large:?}");
+    }
+
+    /// Rows of `dtype` that grow, and their sum.
+    fn growing(dtype: &str, placement: Placement) -> Program {
+        let text = format!(
+            r#"dim past in 0..=8
+               state "rows" -> "rows.next"
+               func @main(%new: {dtype}[1, 4], %rows: {dtype}[past, 4]) {{
+                 %more = add(%new, %new)
+                 %next = concat(%rows, %more) axis=0
+                 %sum = reduce_sum(%next) axes=[0]
+                 return "sum" %sum, "rows.next" %next
+               }}"#
+        );
+        let module = drupe_ir::parse_text(&text, "test").expect("a module").module;
+        let target = Target::find("x86-64").expect("a built-in target");
+        lower(&module, &target, &Options { gpu: Some(placement), ..Options::default() }).expect("it is lowered")
+    }
+
+    #[test]
+    fn states_stay_on_the_gpu_or_are_none() {
+        for placement in [Placement::Gpu, Placement::Fastest] {
+            let kept = growing("f32", placement);
+            let states = kept.state_buffers();
+            let touching = kept.steps.iter().filter(|step| step.args.iter().any(|arg| states.contains(&arg.buffer)));
+            let units: Vec<_> = touching.map(Step::unit).collect();
+            assert!(kept.states.len() == 1 && units.len() == 2, "{units:?}");
+            assert!(units.iter().all(|unit| *unit == Some(Unit::Gpu)), "{units:?}");
+            // The GPU has no f64.
+            assert!(growing("f64", placement).states.is_empty());
+        }
     }
 }

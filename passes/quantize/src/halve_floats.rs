@@ -9,16 +9,16 @@ use half::f16;
 /// - what operators of the runtime take and give;
 /// - all that a logarithm comes from: f16 takes small numbers for 0, and a logarithm tells them apart;
 /// - statistics, such as means, and what is computed of them alone: they are few, and variances are differences of
-///   large ones.
+///   large ones;
+/// - states, which grow where they are.
 pub fn halve_floats(module: &Module) -> Result<Module, Diagnostic> {
     let kept = before_logarithms(module);
     let statistics = statistics(module);
-    // A state is stored in one type, and read in another.
-    let (constants, states) = (Default::default(), Default::default());
-    let mut new = Module { graph: Default::default(), constants, states, ..module.clone() };
+    let states = crate::narrow_states::wide_states(module);
+    let mut new = Module { graph: Default::default(), constants: Default::default(), ..module.clone() };
     let mut renamed: Vec<ValueId> = Vec::with_capacity(module.graph.nodes.len());
     for (number, node) in module.graph.nodes.iter().enumerate() {
-        let value = match kept[number] || statistics[number] {
+        let value = match kept[number] || statistics[number] || states.contains(&ValueId(number as u32)) {
             true => wide(module, &mut new, node, &renamed)?,
             false => halved(module, &mut new, node, &renamed)?,
         };

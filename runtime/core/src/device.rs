@@ -4,6 +4,8 @@
 //! memory, where every base has the same offsets as on the host (see [`drupe_format::plan`]).
 //! Implementations are outside this crate, which knows no graphics interface.
 
+use std::any::Any;
+use std::ops::Range;
 use std::time::Duration;
 
 use drupe_format::{Layout, Location};
@@ -40,6 +42,30 @@ pub trait Device: Send {
     /// Waits until all is done that was asked for.
     fn finish(&mut self) -> Result<(), DeviceError>;
 
+    /// Memory for `bytes` bytes of a state, which lives on between runs.
+    ///
+    /// # Errors
+    /// When memory is short, the device binds no such range at once, or keeps no states at all.
+    fn allocate(&self, bytes: u64) -> Result<Box<dyn DeviceMemory>, DeviceError> {
+        let _ = bytes;
+        Err(DeviceError::MissingFeature { feature: "memory for states".into() })
+    }
+
+    /// From now on the plan's states, in order, are in this memory, which [`Device::allocate`] of the same kind of
+    /// device has given; if there is none, in memory of the device's own, to and from which they are copied as other
+    /// inputs and outputs are. Says whether that is another memory than before: then [`Device::bind`] must follow.
+    ///
+    /// # Errors
+    /// When the memory is another device's.
+    fn attach(&mut self, states: &[&dyn DeviceMemory]) -> Result<bool, DeviceError> {
+        if states.is_empty() { Ok(false) } else { Err(DeviceError::OtherMemory) }
+    }
+
+    /// What was copied between the memories of the host and the device, for this session and since it was made.
+    fn crossed(&self) -> Crossed {
+        Crossed::default()
+    }
+
     /// The time that each shader step took, by the device's own clock, of those finished since the
     /// last call; none if the device does not measure.
     fn timings(&mut self) -> Option<Vec<(usize, Duration)>> {
@@ -50,6 +76,35 @@ pub trait Device: Send {
     fn memory(&self) -> u64 {
         0
     }
+}
+
+/// Memory of a device that lives on between runs: the rows of a state.
+///
+/// No call may hang, as for [`Device`]. None is made while a run is going on.
+pub trait DeviceMemory: Send + Sync {
+    /// Copies the first bytes to `bytes`.
+    fn read(&self, bytes: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Copies `bytes` to the front; up to three bytes after them may change.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), DeviceError>;
+
+    /// Moves the bytes of `from` to the front; they do not leave the device, unless they start at no multiple of 4.
+    fn move_to_front(&mut self, from: Range<u64>) -> Result<(), DeviceError>;
+
+    /// As much memory of the same device, whose first `len` bytes are the same.
+    fn fork(&self, len: u64) -> Result<Box<dyn DeviceMemory>, DeviceError>;
+
+    /// Itself, for the device to recognise.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Bytes that were copied between the memories of the host and a device, but for constants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crossed {
+    /// To the device: inputs, and the numbers of steps, which depend on shapes.
+    pub to_device: u64,
+    /// From the device.
+    pub from_device: u64,
 }
 
 /// Why a device cannot do what a plan asks.
@@ -121,6 +176,15 @@ pub enum DeviceError {
         /// Its value.
         value: i64,
     },
+    /// A plan leaves the states of its model to the host.
+    #[error("the plan of entry {entry:?} has a step on the CPU that uses what is kept between runs")]
+    StatesOnHost {
+        /// The entry.
+        entry: String,
+    },
+    /// The memory of a state is another device's.
+    #[error("a state is in the memory of another device; make it for a session on this one")]
+    OtherMemory,
     /// The program is not of a device plan.
     #[error("the plan is for the CPU alone")]
     CpuPlan,

@@ -90,6 +90,15 @@ pub enum Error {
         /// The entry.
         entry: String,
     },
+    /// A state is in the memory of the host and a run has it in a device's, or the other way round.
+    #[error("the states are in {} memory, and entry {entry:?} has them in {}; make them by the session's `state`",
+        if *on_device { "the device's" } else { "the host's" }, if *on_device { "the host's" } else { "the device's" })]
+    StateElsewhere {
+        /// The entry.
+        entry: String,
+        /// Whether the states are in the device's memory.
+        on_device: bool,
+    },
     /// So many threads are a mistake.
     #[error("{threads} threads, more than {most}; as many as the device has fast cores are best")]
     TooManyThreads {
@@ -230,6 +239,12 @@ pub enum Error {
     /// The device cannot hold what these shapes need.
     #[error("the device cannot run these shapes: {source}; use smaller inputs, or the CPU")]
     DeviceBind {
+        /// Why not.
+        source: DeviceError,
+    },
+    /// The device cannot hold, copy or move a state.
+    #[error("the device cannot keep the states: {source}; use a shorter context, or the CPU")]
+    DeviceState {
         /// Why not.
         source: DeviceError,
     },

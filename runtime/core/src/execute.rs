@@ -28,6 +28,8 @@ pub(crate) struct Hands<'a> {
     pub(crate) pool: &'a mut Pool,
     /// There when the plan is a device's.
     pub(crate) device: Option<&'a mut (dyn Device + 'static)>,
+    /// Whether the states of a device plan are in memory that the device has kept.
+    pub(crate) attached: bool,
     /// There when not all weights are in memory.
     pub(crate) weights: Option<Turn<'a>>,
 }
@@ -198,7 +200,7 @@ impl Binding {
         &mut self,
         program: &Program,
         hands: &mut Hands,
-        inputs: &[TensorView],
+        inputs: &[*mut u8],
         direct: &[(usize, *mut u8)],
         mut observer: Option<Observer<'_>>,
     ) -> Result<(), Error> {
@@ -209,8 +211,12 @@ impl Binding {
             self.revalue(program, hands)?;
         }
         self.set_pointers();
-        self.copy_states(plan);
         self.on_device(program, 0, hands, |device| device.begin())?;
+        match (&hands.device, hands.attached) {
+            (None, _) => self.copy_states(plan),
+            (Some(_), false) => self.upload_states(program, hands)?,
+            (Some(_), true) => {}
+        }
         // Downloads in a row are one wait.
         let mut downloaded = 0;
         for (index, step) in plan.steps.iter().enumerate() {
@@ -276,6 +282,9 @@ impl Binding {
             }
         }
         let last = plan.steps.len().saturating_sub(1);
+        if hands.device.is_some() && !hands.attached && !plan.states.is_empty() {
+            self.download_states(program, hands)?;
+        }
         self.on_device(program, last, hands, |device| device.finish())?;
         self.copy_passed_inputs(plan)
     }
@@ -432,10 +441,10 @@ impl Binding {
         self.output_shapes = plan.outputs.iter().map(|port| layout.shape(&port.shape)).collect();
     }
 
-    fn set_bases(&mut self, program: &Program, inputs: &[TensorView], direct: &[(usize, *mut u8)]) {
+    fn set_bases(&mut self, program: &Program, inputs: &[*mut u8], direct: &[(usize, *mut u8)]) {
         self.bases.arena = Some(self.arena.start());
         self.bases.constants = Some(program.constants().as_ptr().cast_mut());
-        self.bases.inputs = inputs.iter().map(|view| view.bytes().as_ptr().cast_mut()).collect();
+        self.bases.inputs = inputs.to_vec();
         self.bases.outputs = self.outputs.iter_mut().map(Memory::start).collect();
         for &(slot, address) in direct {
             self.bases.outputs[slot] = address;
@@ -453,6 +462,34 @@ impl Binding {
                 unsafe { std::ptr::copy(source, destination, from.size as usize) };
             }
         }
+    }
+
+    /// Brings the inputs that are states to the device, which keeps none of its own.
+    fn upload_states(&self, program: &Program, hands: &mut Hands) -> Result<(), Error> {
+        let plan = program.plan();
+        for state in plan.states.iter() {
+            let location = self.layout.location(&plan.inputs[state.input.to_native() as usize].buffer);
+            // Safety: live memory by the layout's checks; nothing writes it meanwhile.
+            let bytes = unsafe { std::slice::from_raw_parts(self.bases.address(&location), location.size as usize) };
+            self.on_device(program, 0, hands, |device| device.upload(location, bytes))?;
+        }
+        Ok(())
+    }
+
+    /// Brings the outputs that are states from the device.
+    fn download_states(&self, program: &Program, hands: &mut Hands) -> Result<(), Error> {
+        let plan = program.plan();
+        let copies = plan.states.iter().map(|state| {
+            let location = self.layout.location(&plan.outputs[state.output.to_native() as usize].buffer);
+            // Safety: live memory by the layout's checks, each of an output of its own by the plan's; nothing else uses
+            // it meanwhile.
+            let bytes =
+                unsafe { std::slice::from_raw_parts_mut(self.bases.address(&location), location.size as usize) };
+            (location, bytes)
+        });
+        let mut copies: Vec<(Location, &mut [u8])> = copies.collect();
+        let last = plan.steps.len().saturating_sub(1);
+        self.on_device(program, last, hands, |device| device.download(&mut copies))
     }
 
     fn set_pointers(&mut self) {

@@ -83,13 +83,14 @@ mod memory;
 mod observe;
 mod pool;
 mod program;
+mod rows;
 mod session;
 mod state;
 mod stream;
 mod tensor;
 
 pub use async_session::{AsyncSession, Run};
-pub use device::{Device, DeviceError};
+pub use device::{Crossed, Device, DeviceError, DeviceMemory};
 pub use drupe_format::{DType, Verify};
 pub use error::{BuiltinFault, Error};
 pub use memory::MemoryUse;

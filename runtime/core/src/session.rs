@@ -6,13 +6,14 @@ use drupe_format::{Base, DType, Linear, linear_forms};
 
 use crate::bind::{InputShape, bind_symbols, match_inputs};
 use crate::builtins::{Prepared, prepare};
-use crate::device::Device;
+use crate::device::{Crossed, Device, DeviceMemory};
 use crate::error::Error;
 use crate::execute::{Binding, Hands, Observer};
 use crate::memory::MemoryUse;
 use crate::observe::StepReport;
 use crate::pool::Pool;
 use crate::program::Program;
+use crate::rows::Rows;
 use crate::state::State;
 use crate::stream::Schedule;
 use crate::tensor::{Tensor, TensorView};
@@ -112,6 +113,30 @@ impl Session {
         MemoryUse { constants, code, device, ..bound }
     }
 
+    /// What was copied between the memories of the host and the session's device; nothing without a device.
+    pub fn crossed(&self) -> Crossed {
+        self.device.as_ref().map_or_else(Crossed::default, |device| device.crossed())
+    }
+
+    /// Empty states of the entries of `programs`, as [`State::new`] makes them, in the memory in which this session's
+    /// runs have them: that of its device, if it has one and the plan keeps states there.
+    ///
+    /// # Errors
+    /// As for [`State::new`], and when the device has no such memory.
+    pub fn state(&self, programs: &[&Program]) -> Result<State, Error> {
+        match self.device.as_ref().filter(|_| self.keeps_states_on_device()) {
+            None => State::new(programs),
+            Some(device) => State::in_memory(programs, |bytes| {
+                let memory = device.allocate(bytes).map_err(|source| Error::DeviceState { source })?;
+                Ok(Rows::Device(memory))
+            }),
+        }
+    }
+
+    fn keeps_states_on_device(&self) -> bool {
+        self.device.is_some() && !self.program.plan().states.is_empty()
+    }
+
     /// The time that each shader step took in the runs since the last call, by the device's own clock;
     /// none without a device that measures.
     pub fn device_timings(&mut self) -> Option<Vec<(usize, Duration)>> {
@@ -127,7 +152,7 @@ impl Session {
         let dtype = |name| ports.iter().find(|port| port.name == name).map_or(DType::F32, |port| port.dtype);
         let given: Vec<InputShape> =
             shapes.iter().map(|&(name, shape)| InputShape { name, dtype: dtype(name), shape }).collect();
-        self.bind_inputs(&given).map(|_| ())
+        self.bind_inputs(&given, &[]).map(|_| ())
     }
 
     /// The shapes of the outputs for the shapes now bound, in the model's order. Sizes that
@@ -157,7 +182,8 @@ impl Session {
     /// written behind. They count when [`State::set_rows`] says so. The outputs are those that are no states.
     ///
     /// # Errors
-    /// As for [`Session::run`], and when the new rows do not fit.
+    /// As for [`Session::run`], when the new rows do not fit, and when the states are in another memory than that which
+    /// [`Session::state`] takes.
     pub fn run_with_state(
         &mut self,
         state: &mut State,
@@ -182,36 +208,39 @@ impl Session {
         inputs: &[(&str, TensorView)],
         observer: Option<Observer<'_>>,
     ) -> Result<Vec<OutputView<'_>>, Error> {
-        state.make_room();
-        let outputs: Vec<(String, *mut u8, u64)> =
-            state.outputs().map(|(name, start, bytes)| (name.to_owned(), start, bytes)).collect();
-        let kept = state.inputs();
-        let mut all: Vec<(&str, TensorView)> = inputs.to_vec();
-        all.extend(kept.iter().enumerate().map(|(index, (name, _, shape))| (*name, state.view(index, shape))));
-        let shapes: Vec<InputShape> = all.iter().map(input_shape).collect();
-        let order = self.bind_inputs(&shapes)?;
+        state.make_room()?;
+        let ports = state.ports();
+        let memory = state.on_device();
+        if !ports.is_empty() && memory.is_empty() == self.keeps_states_on_device() {
+            let entry = self.program.plan().entry.as_str().into();
+            return Err(Error::StateElsewhere { entry, on_device: !memory.is_empty() });
+        }
+        let kept = ports.iter().map(|port| InputShape { name: &port.input, dtype: port.dtype, shape: &port.shape });
+        let shapes: Vec<InputShape> = inputs.iter().map(input_shape).chain(kept).collect();
+        let order = self.bind_inputs(&shapes, &memory)?;
         let layout = self.binding.as_ref().expect("bind_inputs has bound").layout();
         let mut direct = Vec::new();
-        for (name, start, bytes) in outputs {
-            let port = &self.program.plan().outputs[self.output_index(&name)?];
+        for state_port in &ports {
+            let port = &self.program.plan().outputs[self.output_index(&state_port.output)?];
             let location = layout.location(&port.buffer);
             match location.base {
                 Base::Output(slot) if location.offset == 0 => {
-                    if layout.output_sizes()[slot] > bytes {
+                    if layout.output_sizes()[slot] > state_port.bytes {
                         let rows = layout.shape(&port.shape).first().copied().unwrap_or(0);
                         return Err(Error::StateRows { rows, most: state.capacity() });
                     }
-                    direct.push((slot, start));
+                    direct.push((slot, state_port.start));
                 }
                 Base::Output(_) | Base::Arena | Base::Constants | Base::Input(_) => {
                     return Err(Error::OtherStates { entry: self.program.plan().entry.as_str().into() });
                 }
             }
         }
-        self.execute_bound(&all, &order, &direct, observer)?;
+        let mut given = addresses(inputs)?;
+        given.extend(ports.iter().map(|port| port.start));
+        self.execute_bound(&given, &order, &direct, !memory.is_empty(), observer)?;
         // What lies in `state` may change before the caller looks.
-        let kept = |name: &str| state.outputs().any(|(output, ..)| output == name);
-        Ok(self.output_views(kept))
+        Ok(self.output_views(|name| ports.iter().any(|port| port.output == name)))
     }
 
     /// [`Session::run_views`] that reports every step to `observer` as soon as it is done.
@@ -236,7 +265,7 @@ impl Session {
         outputs: &mut [(&str, &mut [u8])],
     ) -> Result<Vec<Vec<usize>>, Error> {
         let shapes: Vec<InputShape> = inputs.iter().map(input_shape).collect();
-        let order = self.bind_inputs(&shapes)?;
+        let order = self.bind_inputs(&shapes, &[])?;
         let ports: Vec<usize> = outputs.iter().map(|(name, _)| self.output_index(name)).collect::<Result<_, _>>()?;
         for (index, port) in ports.iter().enumerate() {
             if ports[..index].contains(port) {
@@ -251,7 +280,7 @@ impl Session {
                 direct.push((slot, memory.as_mut_ptr()));
             }
         }
-        self.execute_bound(inputs, &order, &direct, None)?;
+        self.execute_bound(&addresses(inputs)?, &order, &direct, false, None)?;
         let views = self.output_views(|_| false);
         for (port, (name, memory)) in ports.into_iter().zip(outputs) {
             let bytes = views[port].tensor.bytes();
@@ -265,14 +294,18 @@ impl Session {
         Ok(views.iter().map(|view| view.tensor.shape().to_vec()).collect())
     }
 
-    /// Binds the shapes unless they are bound already; returns where each of the plan's inputs is
-    /// in `given`.
-    fn bind_inputs(&mut self, given: &[InputShape]) -> Result<Vec<usize>, Error> {
+    /// Binds the shapes unless they are bound already, and a device's memory of states; returns where each of the plan's
+    /// inputs is in `given`.
+    fn bind_inputs(&mut self, given: &[InputShape], states: &[&dyn DeviceMemory]) -> Result<Vec<usize>, Error> {
         let plan = self.program.plan();
         let order = match_inputs(plan, given)?;
         let ordered: Vec<InputShape> = order.iter().map(|&index| given[index]).collect();
         let symbols = bind_symbols(plan, &self.forms, &ordered)?;
-        if self.binding.as_ref().is_none_or(|binding| binding.bound_symbols() != symbols) {
+        let moved = match &mut self.device {
+            Some(device) => device.attach(states).map_err(|source| Error::DeviceBind { source })?,
+            None => false,
+        };
+        if moved || self.binding.as_ref().is_none_or(|binding| binding.bound_symbols() != symbols) {
             let old = self.binding.take();
             let new = Binding::new(&self.program, symbols, self.pool.threads(), self.memory_limit, old)?;
             if let Some(device) = &mut self.device {
@@ -286,26 +319,21 @@ impl Session {
     /// Binds and runs all steps.
     fn execute(&mut self, inputs: &[(&str, TensorView)], observer: Option<Observer<'_>>) -> Result<(), Error> {
         let shapes: Vec<InputShape> = inputs.iter().map(input_shape).collect();
-        let order = self.bind_inputs(&shapes)?;
-        self.execute_bound(inputs, &order, &[], observer)
+        let order = self.bind_inputs(&shapes, &[])?;
+        self.execute_bound(&addresses(inputs)?, &order, &[], false, observer)
     }
 
-    /// Runs all steps on inputs that are bound; `order` says where each of the plan's is. `direct` gives the caller's
-    /// memory for output buffers.
+    /// Runs all steps on inputs that are bound and at these addresses; `order` says where each of the plan's is. `direct`
+    /// gives the caller's memory for output buffers; states are on the device already, if `attached` says so.
     fn execute_bound(
         &mut self,
-        inputs: &[(&str, TensorView)],
+        inputs: &[*mut u8],
         order: &[usize],
         direct: &[(usize, *mut u8)],
+        attached: bool,
         observer: Option<Observer<'_>>,
     ) -> Result<(), Error> {
-        let ordered: Vec<TensorView> = order.iter().map(|&index| inputs[index].1).collect();
-        for (view, &index) in ordered.iter().zip(order) {
-            let alignment = view.dtype().size();
-            if view.bytes().as_ptr().align_offset(alignment) != 0 {
-                return Err(Error::InputAlignment { name: inputs[index].0.into(), alignment });
-            }
-        }
+        let ordered: Vec<*mut u8> = order.iter().map(|&index| inputs[index]).collect();
         let binding = self.binding.as_mut().expect("bind_inputs has bound");
         if binding.is_parallel() {
             self.pool.begin_run();
@@ -321,7 +349,7 @@ impl Session {
             }
         };
         let device = self.device.as_deref_mut();
-        let mut hands = Hands { builtins: &self.builtins, pool: &mut self.pool, device, weights };
+        let mut hands = Hands { builtins: &self.builtins, pool: &mut self.pool, device, attached, weights };
         let done = binding.run(&self.program, &mut hands, &ordered, direct, observer);
         drop(hands);
         self.pool.end_run();
@@ -366,6 +394,18 @@ impl Session {
 pub(crate) fn thread_count(asked: usize) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
     if asked == 0 { cores().min(MOST_THREADS) } else { asked }
+}
+
+/// Where the inputs are, which the steps of a run read only.
+fn addresses(inputs: &[(&str, TensorView)]) -> Result<Vec<*mut u8>, Error> {
+    let address = |(name, view): &(&str, TensorView)| {
+        let (start, alignment) = (view.bytes().as_ptr(), view.dtype().size());
+        match start.align_offset(alignment) {
+            0 => Ok(start.cast_mut()),
+            _ => Err(Error::InputAlignment { name: (*name).into(), alignment }),
+        }
+    };
+    inputs.iter().map(address).collect()
 }
 
 fn input_shape<'a>(&(name, view): &(&'a str, TensorView<'a>)) -> InputShape<'a> {

@@ -5,16 +5,18 @@ use std::io::{self, Read, Write};
 use drupe_format::plan::{ArchivedPlan, ArchivedPort};
 use drupe_format::{DType, OutOfMemory, evaluate};
 
+use crate::device::DeviceMemory;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::program::Program;
-use crate::tensor::TensorView;
+use crate::rows::Rows;
 
 /// The states of a model (a cache of keys and values, say): one tensor for each pair of an input and the output that
 /// is its next value, in memory that both share. All have the same number of rows, which grow at the end.
 ///
 /// Programs of several entries may take turns at one `State`. Memory is reserved for the most rows that any of them can
-/// reach, and committed by the system as it is first written.
+/// reach, and committed by the system as it is first written. For sessions on a device it is the device's
+/// ([`crate::Session::state`]): rows cross to the host only where they are saved, and back where they are loaded.
 ///
 /// A state with a *window*, of which only so many last rows are read, has memory for not much more than these: rows lie
 /// in order, and where there is no room behind them any more the last ones move to the front, a few for each new row.
@@ -35,7 +37,20 @@ struct StateTensor {
     window: Option<Window>,
     /// The rows that were dropped: memory starts with this row.
     dropped: usize,
-    memory: Memory,
+    memory: Rows,
+}
+
+/// A state's tensor as a run takes it.
+pub(crate) struct StatePort {
+    pub(crate) input: String,
+    pub(crate) output: String,
+    pub(crate) dtype: DType,
+    /// Of the rows that are there.
+    pub(crate) shape: Vec<usize>,
+    /// Where they are in the host's memory; null if they are a device's.
+    pub(crate) start: *mut u8,
+    /// Bytes that there are for old and new rows.
+    pub(crate) bytes: u64,
 }
 
 /// Rows of a state that count.
@@ -56,9 +71,17 @@ impl State {
     /// # Errors
     /// When a program has other states than the first, or rows of unknown size; when memory is short.
     pub fn new(programs: &[&Program]) -> Result<State, Error> {
+        State::in_memory(programs, |bytes| Ok(Rows::Host(Memory::new(bytes, None)?)))
+    }
+
+    /// [`State::new`] in memory that `allocate` gives.
+    pub(crate) fn in_memory(
+        programs: &[&Program],
+        allocate: impl Fn(u64) -> Result<Rows, Error>,
+    ) -> Result<State, Error> {
         let mut tensors: Vec<StateTensor> = Vec::new();
         for (number, program) in programs.iter().enumerate() {
-            // A device's plan does not share memory, and has the same ports as the CPU's.
+            // A device's plan has the same states, or leaves them to the host.
             let program = program.for_cpu();
             let plan = program.plan();
             let most: Vec<i64> = plan.symbols.iter().map(|symbol| symbol.max.to_native() as i64).collect();
@@ -95,13 +118,13 @@ impl State {
                         capacity,
                         window,
                         dropped: 0,
-                        memory: Memory::new(0, None)?,
+                        memory: Rows::Host(Memory::new(0, None)?),
                     }),
                 }
             }
         }
         for tensor in &mut tensors {
-            tensor.memory = Memory::new(tensor.bytes(tensor.capacity)?, None)?;
+            tensor.memory = allocate(tensor.bytes(tensor.capacity)?)?;
         }
         Ok(State { tensors, rows: 0 })
     }
@@ -132,7 +155,7 @@ impl State {
         self.tensors.iter().map(|tensor| tensor.kept_bytes(self.rows) as u64).sum()
     }
 
-    /// Bytes of memory, most of them committed by the system only when they are first written.
+    /// Bytes of memory. Of the host's, most are committed by the system only when they are first written.
     pub fn reserved_bytes(&self) -> u64 {
         self.tensors.iter().map(|tensor| (tensor.row_bytes * tensor.capacity) as u64).sum()
     }
@@ -159,48 +182,44 @@ impl State {
     }
 
     /// Drops rows in front of windows where a run's new ones may find no room.
-    pub(crate) fn make_room(&mut self) {
+    pub(crate) fn make_room(&mut self) -> Result<(), Error> {
         for tensor in &mut self.tensors {
             let kept = self.rows - tensor.dropped;
             let Some(window) = tensor.window.filter(|window| kept > window.most) else { continue };
             let keep = window.rows + (window.most - window.rows) / 2;
             let bytes = tensor.row_bytes;
-            tensor.memory.bytes_mut().copy_within((kept - keep) * bytes..kept * bytes, 0);
+            tensor.memory.move_to_front((kept - keep) * bytes, kept * bytes)?;
             tensor.dropped = self.rows - keep;
         }
+        Ok(())
     }
 
-    /// A copy that goes its own way from here.
+    /// A copy that goes its own way from here, in the same memory.
     ///
     /// # Errors
     /// When memory is short.
     pub fn fork(&self) -> Result<State, Error> {
-        let mut tensors = Vec::with_capacity(self.tensors.len());
-        for tensor in &self.tensors {
-            let mut memory = Memory::new(tensor.bytes(tensor.capacity)?, None)?;
-            let len = tensor.kept_bytes(self.rows);
-            memory.bytes_mut()[..len].copy_from_slice(&tensor.memory.bytes()[..len]);
-            let StateTensor { input, output, dtype, row, row_bytes, capacity, window, dropped, .. } = tensor;
-            let (input, output, row) = (input.clone(), output.clone(), row.clone());
-            tensors.push(StateTensor {
-                input,
-                output,
+        let fork = |tensor: &StateTensor| {
+            let StateTensor { input, output, dtype, row, row_bytes, capacity, window, dropped, memory } = tensor;
+            Ok(StateTensor {
+                input: input.clone(),
+                output: output.clone(),
                 dtype: *dtype,
-                row,
+                row: row.clone(),
                 row_bytes: *row_bytes,
                 capacity: *capacity,
                 window: *window,
                 dropped: *dropped,
-                memory,
-            });
-        }
-        Ok(State { tensors, rows: self.rows })
+                memory: memory.fork(tensor.kept_bytes(self.rows))?,
+            })
+        };
+        Ok(State { tensors: self.tensors.iter().map(fork).collect::<Result<_, Error>>()?, rows: self.rows })
     }
 
     /// Writes the rows, for [`State::load`] of the same model.
     ///
     /// # Errors
-    /// Those of the sink.
+    /// Those of the sink, and of the device that the rows are on.
     pub fn save(&self, sink: &mut dyn Write) -> io::Result<()> {
         sink.write_all(&MAGIC)?;
         sink.write_all(&self.signature().to_le_bytes())?;
@@ -209,7 +228,7 @@ impl State {
             if tensor.window.is_some() {
                 sink.write_all(&(tensor.dropped as u64).to_le_bytes())?;
             }
-            sink.write_all(&tensor.memory.bytes()[..tensor.kept_bytes(self.rows)])?;
+            tensor.memory.show(tensor.kept_bytes(self.rows), |bytes| sink.write_all(bytes))?;
         }
         Ok(())
     }
@@ -259,7 +278,7 @@ impl State {
                 tensor.dropped = dropped;
             }
             let len = tensor.kept_bytes(rows);
-            source.read_exact(&mut tensor.memory.bytes_mut()[..len])?;
+            tensor.memory.fill(len, |bytes| source.read_exact(bytes))?;
         }
         if source.read(&mut [0])? != 0 {
             return Err(invalid("the states are followed by other bytes"));
@@ -267,26 +286,22 @@ impl State {
         Ok(rows)
     }
 
-    /// The inputs' names and contents: the rows that are there.
-    pub(crate) fn inputs(&self) -> Vec<(&str, DType, Vec<usize>)> {
-        let rows = |tensor: &StateTensor| self.rows - tensor.dropped;
-        let shape = |tensor: &StateTensor| std::iter::once(rows(tensor)).chain(tensor.row.iter().copied()).collect();
-        self.tensors.iter().map(|tensor| (tensor.input.as_str(), tensor.dtype, shape(tensor))).collect()
+    /// What a run takes, in the plan's order.
+    pub(crate) fn ports(&mut self) -> Vec<StatePort> {
+        let port = |tensor: &mut StateTensor| StatePort {
+            input: tensor.input.clone(),
+            output: tensor.output.clone(),
+            dtype: tensor.dtype,
+            shape: std::iter::once(self.rows - tensor.dropped).chain(tensor.row.iter().copied()).collect(),
+            start: tensor.memory.start(),
+            bytes: (tensor.row_bytes * tensor.capacity) as u64,
+        };
+        self.tensors.iter_mut().map(port).collect()
     }
 
-    /// The tensor whose rows are there, of the shape that [`State::inputs`] gives for state `index`.
-    pub(crate) fn view<'a>(&'a self, index: usize, shape: &'a [usize]) -> TensorView<'a> {
-        let tensor = &self.tensors[index];
-        let bytes = &tensor.memory.bytes()[..tensor.kept_bytes(self.rows)];
-        TensorView::new(tensor.dtype, shape, bytes).expect("rows of this size")
-    }
-
-    /// The outputs' names, where they are, and the bytes there.
-    pub(crate) fn outputs(&mut self) -> impl Iterator<Item = (&str, *mut u8, u64)> {
-        self.tensors.iter_mut().map(|tensor| {
-            let bytes = (tensor.row_bytes * tensor.capacity) as u64;
-            (tensor.output.as_str(), tensor.memory.start(), bytes)
-        })
+    /// The device's memory of every tensor; none if they are in the host's.
+    pub(crate) fn on_device(&self) -> Vec<&dyn DeviceMemory> {
+        self.tensors.iter().filter_map(|tensor| tensor.memory.on_device()).collect()
     }
 
     /// A number that states of other names, types or rows hardly share.

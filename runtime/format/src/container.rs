@@ -4,7 +4,7 @@
 pub const MAGIC: [u8; 6] = *b"DRUPE\0";
 /// Version of everything in this crate that ends up in a file. Readers accept exactly this one:
 /// an artifact is made for the runtime that ships beside it, and recompiling is cheap.
-pub const FORMAT_VERSION: u16 = 4;
+pub const FORMAT_VERSION: u16 = 5;
 /// Alignment of code sections: the largest page size in common use on phones and desktops.
 pub const CODE_ALIGNMENT: u64 = 16 * 1024;
 /// Alignment of the constants section: a page.

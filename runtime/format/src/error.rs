@@ -433,6 +433,14 @@ pub enum PlanError {
         /// Its output.
         output: String,
     },
+    /// The memory of a state that is the device's alone, where the host's is asked for.
+    #[error("{at} is in buffer {buffer}, a state's, which is in the device's memory only")]
+    StatePlace {
+        /// Who asks for it.
+        at: At,
+        /// The buffer.
+        buffer: usize,
+    },
     /// An input buffer without a port.
     #[error("{at} is an input's but no input has it")]
     NoPort {

@@ -24,6 +24,10 @@
 //! [`StepOp::Download`], so that copies can be seen and counted; a view of a buffer
 //! crosses with the buffer's bytes. An upload may change up to three bytes after its range.
 //!
+//! States are the exception: those of a device plan are in the device's memory only, from run to run, and
+//! only shaders touch them. A device plan has the states of its entry's CPU plan, or none: then their
+//! ports are like others.
+//!
 //! Every index is checked by [`crate::verify_plan`]; every value that depends on symbols is
 //! checked by [`crate::Layout`] when symbols are bound.
 
@@ -133,6 +137,7 @@ pub struct Plan {
 /// rows. Steps write those; the rows of the input are expected to be in the output's memory before
 /// the first step. The caller gives the same memory for both, or the runtime copies.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(PartialEq, Eq))]
 pub struct State {
     /// The position in [`Plan::inputs`].
     pub input: u32,

@@ -2,7 +2,7 @@
 
 use drupe_format::plan::{
     Arg, Buffer, BufferId, Code, DeviceNeeds, ExprId, Kernel, KernelId, Place, Port, Range, SelfTest, Shader, ShaderId,
-    ShaderVariant, Step, StepOp, TestValue,
+    ShaderVariant, State, Step, StepOp, TestValue,
 };
 use drupe_format::{
     AlignedBytes, Artifact, DType, ExprBuilder, FormatError, Parts, Plan, PlanError, Verify, assign_memory, write,
@@ -122,7 +122,7 @@ fn reads_what_was_written() {
 fn the_layout_belongs_to_the_version() {
     let file = file(&cpu_plan(), &[&device_plan()]).expect("valid");
     let layout = twox_hash::XxHash3_64::oneshot(&file);
-    assert_eq!((drupe_format::FORMAT_VERSION, layout), (4, 5_082_426_845_695_301_950));
+    assert_eq!((drupe_format::FORMAT_VERSION, layout), (5, 10_765_911_551_815_416_956));
 }
 
 #[test]
@@ -263,4 +263,38 @@ fn plans_have_their_roles() {
     let mut plan = cpu_plan();
     plan.steps.push(device_plan().steps.remove(0));
     assert!(matches!(fault(&plan, &[]), FormatError::Plan(PlanError::NoDevice { .. })));
+}
+
+/// States of a device plan are in the device's memory: no copy and nothing on the host touches them.
+#[test]
+fn states_of_a_device_plan_are_the_shaders_alone() {
+    let state = State { input: 0, output: 0, window: None };
+    let with = |edit: fn(&mut Plan)| {
+        let (mut cpu, mut device) = (cpu_plan(), device_plan());
+        (cpu.states, device.states) = (vec![state], vec![state]);
+        // A shader writes the output, from what is there; nothing is copied.
+        device.steps = vec![device.steps[1].clone()];
+        device.steps[0].args[2].buffer = device.outputs[0].buffer;
+        device.steps[0].result = None;
+        edit(&mut device);
+        assign_memory(&mut device).expect("small");
+        file(&cpu, &[&device]).map(|_| ())
+    };
+    assert_eq!(with(|_| {}), Ok(()));
+    assert_eq!(with(|plan| plan.states[0].window = Some(1)), Err(FormatError::OtherPlan { index: 1, what: "states" }));
+    let edits: [fn(&mut Plan); 2] = [
+        |plan| {
+            let mut copy = device_plan().steps[0].clone();
+            copy.args[0].buffer = plan.inputs[0].buffer;
+            plan.steps.insert(0, copy);
+        },
+        |plan| {
+            let mut copy = device_plan().steps[3].clone();
+            copy.args[0].buffer = plan.outputs[0].buffer;
+            plan.steps.push(copy);
+        },
+    ];
+    for edit in edits {
+        assert!(matches!(with(edit), Err(FormatError::Plan(PlanError::StatePlace { .. }))));
+    }
 }

@@ -57,6 +57,28 @@ pub fn open_session(program: &Program, gpu: &GpuOptions, options: Options) -> Re
     }
 }
 
+/// [`open_session`] for several programs of one artifact that take turns at one [`drupe_runtime::State`], as the entries
+/// of a language model do: all sessions are on the GPU, and keep their states in its memory, or all are on the CPU.
+///
+/// # Errors
+/// As for [`open_session`].
+pub fn open_sessions(
+    programs: &[&Program],
+    gpu: &GpuOptions,
+    options: Options,
+) -> Result<(Vec<Session>, Choice), Error> {
+    let why = match Gpu::open(gpu) {
+        Ok(gpu) => return gpu.open_sessions(programs, options),
+        Err(error) => vec![Refusal { plan: None, error: Some(error) }],
+    };
+    all_on_cpu(programs, options, why)
+}
+
+fn all_on_cpu(programs: &[&Program], options: Options, why: Vec<Refusal>) -> Result<(Vec<Session>, Choice), Error> {
+    let sessions = programs.iter().map(|program| Session::new(&program.for_cpu(), options));
+    Ok((sessions.collect::<Result<_, _>>()?, Choice::Cpu { why }))
+}
+
 fn on_cpu(program: &Program, options: Options, why: Vec<Refusal>) -> Result<(Session, Choice), Error> {
     Ok((Session::new(&program.for_cpu(), options)?, Choice::Cpu { why }))
 }
@@ -81,5 +103,25 @@ impl Gpu {
             why.push(Refusal { plan: None, error: None });
         }
         on_cpu(program, options, why)
+    }
+
+    /// [`open_sessions`] on a device that is open already.
+    pub fn open_sessions(&self, programs: &[&Program], options: Options) -> Result<(Vec<Session>, Choice), Error> {
+        let mut sessions = Vec::new();
+        let mut on = None;
+        for program in programs {
+            let (session, choice) = self.open_session(program, options)?;
+            let plan = session.program().plan();
+            match choice {
+                Choice::Cpu { why } => return all_on_cpu(programs, options, why),
+                Choice::Gpu { plan: name, .. } if plan.states.len() < program.for_cpu().plan().states.len() => {
+                    let error = Some(DeviceError::StatesOnHost { entry: plan.entry.as_str().into() });
+                    return all_on_cpu(programs, options, vec![Refusal { plan: Some(name), error }]);
+                }
+                choice => on = Some(choice),
+            }
+            sessions.push(session);
+        }
+        Ok((sessions, on.unwrap_or(Choice::Cpu { why: Vec::new() })))
     }
 }

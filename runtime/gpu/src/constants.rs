@@ -1,5 +1,7 @@
 //! The constants that shaders use, on the device: uploaded once, in as few buffers as it takes.
 
+use std::sync::Arc;
+
 use drupe_format::plan::{ArchivedPlace, ArchivedPlan, ArchivedStepOp};
 use drupe_format::{DEVICE_ALIGNMENT, Location};
 use drupe_runtime::{DeviceError, Program};
@@ -11,8 +13,14 @@ use crate::memory::{CHUNK, STORAGE, create, write};
 /// Bytes of a buffer that more than one constant shares: larger ones are harder to find room for.
 const SHARED_BYTES: u64 = 256 << 20;
 
-/// Where the constants of a plan are on the device.
+/// The constants of a plan on the device. Plans of one program, as those of a language model's entries are, share what
+/// both use.
 pub(crate) struct Constants {
+    batches: Vec<Arc<Batch>>,
+}
+
+/// Constants that were uploaded together.
+pub(crate) struct Batch {
     buffers: Vec<Buffer>,
     /// Sorted by `start`, apart from each other.
     places: Vec<Place>,
@@ -28,10 +36,40 @@ struct Place {
 }
 
 impl Constants {
-    /// Uploads what the plan's shaders use.
-    pub(crate) fn new(gpu: &Gpu, program: &Program) -> Result<Constants, DeviceError> {
+    /// What the plan's shaders use: what is in `known`, batches of the same program, and the rest, uploaded.
+    pub(crate) fn new(gpu: &Gpu, program: &Program, known: Vec<Arc<Batch>>) -> Result<Constants, DeviceError> {
+        let has = |batch: &Arc<Batch>, (start, end): (u64, u64)| batch.find(start, end - start).is_some();
+        let used = used(program.plan());
+        let mut batches = known;
+        batches.retain(|batch| used.iter().any(|range| has(batch, *range)));
+        let rest: Vec<(u64, u64)> =
+            used.into_iter().filter(|range| !batches.iter().any(|batch| has(batch, *range))).collect();
+        if !rest.is_empty() {
+            batches.push(Arc::new(Batch::upload(gpu, program, &rest)?));
+        }
+        Ok(Constants { batches })
+    }
+
+    /// For programs that are loaded later.
+    pub(crate) fn batches(&self) -> &[Arc<Batch>] {
+        &self.batches
+    }
+
+    /// The buffer and offset of a location in the constants.
+    pub(crate) fn find(&self, location: &Location) -> Option<(&Buffer, u64)> {
+        self.batches.iter().find_map(|batch| batch.find(location.offset, location.size))
+    }
+
+    /// All of them, shared or not.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.batches.iter().map(|batch| batch.bytes()).sum()
+    }
+}
+
+impl Batch {
+    fn upload(gpu: &Gpu, program: &Program, ranges: &[(u64, u64)]) -> Result<Batch, DeviceError> {
         let most = gpu.shared.info.limits.buffer_bytes.min(SHARED_BYTES);
-        let (places, sizes) = place(&used(program.plan()), most);
+        let (places, sizes) = place(ranges, most);
         let create = |&size: &u64| create(gpu, "constants", size, STORAGE);
         let buffers: Vec<Buffer> = sizes.iter().map(create).collect::<Result<_, _>>()?;
         for place in &places {
@@ -47,19 +85,18 @@ impl Constants {
         }
         gpu.shared.queue.submit([]);
         gpu.shared.faults.check()?;
-        Ok(Constants { buffers, places })
-    }
-
-    /// The buffer and offset of a location in the constants.
-    pub(crate) fn find(&self, location: &Location) -> Option<(&Buffer, u64)> {
-        let index = self.places.partition_point(|place| place.start <= location.offset).checked_sub(1)?;
-        let place = self.places[index];
-        let inside = location.offset + location.size <= place.end;
-        inside.then(|| (&self.buffers[place.buffer], place.offset + (location.offset - place.start)))
+        Ok(Batch { buffers, places })
     }
 
     pub(crate) fn bytes(&self) -> u64 {
         self.buffers.iter().map(Buffer::size).sum()
+    }
+
+    fn find(&self, offset: u64, size: u64) -> Option<(&Buffer, u64)> {
+        let index = self.places.partition_point(|place| place.start <= offset).checked_sub(1)?;
+        let place = self.places[index];
+        let inside = offset + size <= place.end;
+        inside.then(|| (&self.buffers[place.buffer], place.offset + (offset - place.start)))
     }
 }
 

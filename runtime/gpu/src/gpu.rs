@@ -10,6 +10,7 @@ use drupe_format::plan::{ArchivedDeviceNeeds, ArchivedPlan, ArchivedShader, Arch
 use drupe_runtime::{Device, DeviceError, Program};
 use wgpu::{DeviceDescriptor, Features, PollError, PollType, SubmissionIndex};
 
+use crate::constants::Batch;
 use crate::faults::Faults;
 use crate::info::{DeviceInfo, DeviceKind, adapters, describe, plan_features};
 use crate::load::Loaded;
@@ -134,7 +135,7 @@ impl Gpu {
     }
 
     /// Compiles and tests the shaders of a program's device plan and uploads its constants. A second
-    /// session of the same program and plan shares them.
+    /// session of the same program and plan shares them, and one of another entry shares the constants.
     ///
     /// # Errors
     /// When the device does not meet the plan's needs, computes a shader wrongly, or fails.
@@ -149,12 +150,20 @@ impl Gpu {
         let loaded = match known.and_then(|(_, _, loaded)| loaded.upgrade()) {
             Some(loaded) => loaded,
             None => {
-                let loaded = Arc::new(Loaded::new(self, program)?);
+                let others = all.iter().filter(|(program, _, _)| *program == key.0);
+                let uploaded = batches(others.map(|(_, _, loaded)| loaded));
+                let loaded = Arc::new(Loaded::new(self, program, uploaded)?);
                 all.push((key.0, key.1, Arc::downgrade(&loaded)));
                 loaded
             }
         };
         Ok(Box::new(Runner::new(self.clone(), loaded)?))
+    }
+
+    /// Bytes of constants on the device, of all programs that there are sessions of.
+    pub fn constant_bytes(&self) -> u64 {
+        let all = self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        batches(all.iter().map(|(_, _, loaded)| loaded)).iter().map(|batch| batch.bytes()).sum()
     }
 
     /// Gives the device and its memory back at once, as an app may have to in the background. Every clone and
@@ -277,6 +286,19 @@ impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Gpu({})", self.full_name())
     }
+}
+
+/// The constants of what is loaded, each batch once.
+fn batches<'a>(all: impl Iterator<Item = &'a Weak<Loaded>>) -> Vec<Arc<Batch>> {
+    let mut found: Vec<Arc<Batch>> = Vec::new();
+    for loaded in all.filter_map(Weak::upgrade) {
+        for batch in loaded.constants.batches() {
+            if !found.iter().any(|known| Arc::ptr_eq(known, batch)) {
+                found.push(batch.clone());
+            }
+        }
+    }
+    found
 }
 
 impl Language {

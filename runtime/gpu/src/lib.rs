@@ -28,7 +28,8 @@
 //! ## Invariants
 //! - A driver that computes wrongly is found by the shaders' tests, before anything is built upon it.
 //! - What goes wrong is a `DeviceError`: no wait is without limit, and errors of wgpu are caught.
-//! - Buffers of several sessions of one [`Gpu`] are apart, but the constants of a plan are shared.
+//! - Buffers of several sessions of one [`Gpu`] are apart, but constants of one program are shared, and states, which
+//!   live on between runs, are the caller's (`drupe_runtime::State`).
 //! - Arguments are bound at multiples of 256 bytes and as read_write; see `drupe_format::plan::Shader`.
 //!
 //! ## What is not here
@@ -46,8 +47,9 @@ mod memory;
 mod record;
 mod runner;
 mod spirv;
+mod states;
 mod test;
 
-pub use choose::{Choice, Refusal, open_session};
+pub use choose::{Choice, Refusal, open_session, open_sessions};
 pub use gpu::{Gpu, GpuOptions};
 pub use info::{DeviceInfo, DeviceKind, DeviceLimits, devices};

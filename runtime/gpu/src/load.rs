@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use drupe_format::plan::{ArchivedShader, ArchivedShaderVariant};
@@ -13,7 +14,7 @@ use wgpu::{
 };
 
 use crate::cache::Cache;
-use crate::constants::Constants;
+use crate::constants::{Batch, Constants};
 use crate::faults::scoped;
 use crate::gpu::{Gpu, Language};
 use crate::spirv::words;
@@ -41,7 +42,8 @@ struct Signature {
 }
 
 impl Loaded {
-    pub(crate) fn new(gpu: &Gpu, program: &Program) -> Result<Loaded, DeviceError> {
+    /// `uploaded` are constants of the same program that are on the device already.
+    pub(crate) fn new(gpu: &Gpu, program: &Program, uploaded: Vec<Arc<Batch>>) -> Result<Loaded, DeviceError> {
         let plan = program.plan();
         let mut signatures = BTreeMap::new();
         for shader in plan.shaders.iter() {
@@ -66,7 +68,7 @@ impl Loaded {
             }
         }
         let shaders = compiled.into_iter().map(|(_, compiled)| compiled).collect();
-        Ok(Loaded { shaders, constants: Constants::new(gpu, program)? })
+        Ok(Loaded { shaders, constants: Constants::new(gpu, program, uploaded)? })
     }
 }
 

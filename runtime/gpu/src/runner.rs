@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drupe_format::plan::{ArchivedPlan, ArchivedStep, ArchivedStepOp};
+use drupe_format::plan::{ArchivedPlan, ArchivedState, ArchivedStep, ArchivedStepOp};
 use drupe_format::{Base, DEVICE_ALIGNMENT, Layout, Location};
-use drupe_runtime::{Device, DeviceError, Program};
+use drupe_runtime::{Crossed, Device, DeviceError, DeviceMemory, Program};
 use wgpu::{BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding, BufferUsages};
 
 use crate::gpu::Gpu;
 use crate::load::Loaded;
 use crate::memory::{BINDING, STORAGE, Staging, create, write};
 use crate::record::{Dispatch, Recording};
+use crate::states::StateMemory;
 
 /// What a session has of a device.
 pub(crate) struct Runner {
@@ -23,6 +24,7 @@ pub(crate) struct Runner {
     staging: Staging,
     /// The inputs that this run has uploaded.
     uploaded: Vec<bool>,
+    crossed: Crossed,
 }
 
 /// The buffers of the bases that device steps use, beside the constants.
@@ -31,6 +33,9 @@ struct Memory {
     arena: Option<Buffer>,
     inputs: Vec<Option<Buffer>>,
     outputs: Vec<Option<Buffer>>,
+    /// Those of the plan's states, in order, which are given: each is an input's and an output's. None if there are
+    /// none, or they are kept nowhere.
+    states: Vec<Buffer>,
     /// The numbers of all shader steps, of each at a multiple of 256 bytes.
     numbers: Option<Buffer>,
 }
@@ -65,6 +70,7 @@ impl Runner {
             recording,
             staging: Staging::default(),
             uploaded: Vec::new(),
+            crossed: Crossed::default(),
         })
     }
 
@@ -125,14 +131,37 @@ impl Runner {
         Some((buffer, location.offset))
     }
 
+    /// Makes arguments that are states the whole of their memory, so that they are bound the same with any number of rows.
+    fn bind_states_whole(&self, plan: &ArchivedPlan, layout: &Layout, steps: &mut [Resolved]) {
+        let mut inputs = vec![false; plan.inputs.len()];
+        let mut outputs = vec![false; layout.output_sizes().len()];
+        for state in plan.states.iter() {
+            inputs[state.input.to_native() as usize] = true;
+            if let (_, Base::Output(slot)) = state_bases(plan, layout, state) {
+                outputs[slot] = true;
+            }
+        }
+        for argument in steps.iter_mut().flat_map(|step| &mut step.arguments) {
+            let is_state = match argument.base {
+                Base::Input(index) => inputs[index],
+                Base::Output(slot) => outputs[slot],
+                Base::Arena | Base::Constants => false,
+            };
+            let buffer = self.place(argument).filter(|_| is_state);
+            argument.size = buffer.map_or(argument.size, |(buffer, _)| buffer.size() - BINDING);
+        }
+    }
+
     fn try_bind(&mut self, program: &Program, layout: &Layout) -> Result<(), DeviceError> {
         let plan = program.plan();
         // What was asked for before is done with the numbers it was asked with.
         self.recording.submit(&self.gpu)?;
-        let (steps, numbers) = self.resolve(plan, layout)?;
+        let (mut steps, numbers) = self.resolve(plan, layout)?;
         let changed = self.memory.resize(&self.gpu, plan, layout, numbers.len() as u64)?;
+        self.bind_states_whole(plan, layout, &mut steps);
         if let Some(buffer) = &self.memory.numbers {
             write(&self.gpu, buffer, 0, &numbers);
+            self.crossed.to_device += numbers.len() as u64;
         }
         let mut old = std::mem::take(&mut self.launches);
         self.launches.resize_with(plan.steps.len(), || None);
@@ -178,6 +207,7 @@ impl Device for Runner {
         }
         let (buffer, offset) = self.place(&location).ok_or_else(not_bound)?;
         write(&self.gpu, buffer, offset, bytes);
+        self.crossed.to_device += bytes.len() as u64;
         Ok(())
     }
 
@@ -198,6 +228,7 @@ impl Device for Runner {
         staging.reserve(copies.iter().map(|(location, _)| location.size + 16).sum());
         let encoder = self.recording.take(&self.gpu)?;
         let mut placed = Vec::with_capacity(copies.len());
+        self.crossed.from_device += copies.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
         for (location, bytes) in copies.iter_mut().filter(|(_, bytes)| !bytes.is_empty()) {
             let (buffer, offset) = self.place(location).ok_or_else(not_bound)?;
             placed.push((buffer, offset, &mut **bytes));
@@ -209,6 +240,26 @@ impl Device for Runner {
 
     fn finish(&mut self) -> Result<(), DeviceError> {
         self.recording.finish(&self.gpu)
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<Box<dyn DeviceMemory>, DeviceError> {
+        Ok(Box::new(StateMemory::new(&self.gpu, bytes)?))
+    }
+
+    fn attach(&mut self, states: &[&dyn DeviceMemory]) -> Result<bool, DeviceError> {
+        let buffer = |memory: &&dyn DeviceMemory| StateMemory::buffer_of(*memory, &self.gpu);
+        let buffers: Option<Vec<Buffer>> = states.iter().map(buffer).collect();
+        let buffers = buffers.ok_or(DeviceError::OtherMemory)?;
+        let moved = self.memory.states != buffers;
+        if moved {
+            // Memory of the device's own is never another's, and the other way round.
+            (self.memory.states, self.memory.inputs, self.memory.outputs) = (buffers, Vec::new(), Vec::new());
+        }
+        Ok(moved)
+    }
+
+    fn crossed(&self) -> Crossed {
+        self.crossed
     }
 
     fn timings(&mut self) -> Option<Vec<(usize, Duration)>> {
@@ -236,20 +287,40 @@ impl Memory {
         self.inputs.resize(inputs, None);
         self.outputs.resize(outputs, None);
         let mut changed = fit(gpu, &mut self.arena, "arena", used.0.then(|| layout.arena_bytes()), STORAGE)?;
+        let states: Vec<(Base, Base)> = plan.states.iter().map(|state| state_bases(plan, layout, state)).collect();
         for (index, port) in plan.inputs.iter().enumerate() {
-            let size = used.1[index].then(|| layout.location(&port.buffer).size);
-            changed |= fit(gpu, &mut self.inputs[index], "input", size, STORAGE)?;
+            if states.iter().all(|(input, _)| *input != Base::Input(index)) {
+                let size = used.1[index].then(|| layout.location(&port.buffer).size);
+                changed |= fit(gpu, &mut self.inputs[index], "input", size, STORAGE)?;
+            }
         }
         for (slot, &size) in layout.output_sizes().iter().enumerate() {
-            changed |= fit(gpu, &mut self.outputs[slot], "output", used.2[slot].then_some(size), STORAGE)?;
+            let state = states.iter().position(|(_, output)| *output == Base::Output(slot));
+            match state.and_then(|state| self.states.get(state)) {
+                Some(given) => {
+                    changed |= self.outputs[slot].as_ref() != Some(given);
+                    self.outputs[slot] = Some(given.clone());
+                }
+                None => {
+                    let size = (used.2[slot] || state.is_some()).then_some(size);
+                    changed |= fit(gpu, &mut self.outputs[slot], "output", size, STORAGE)?;
+                }
+            }
+        }
+        for (input, output) in states {
+            if let (Base::Input(index), Base::Output(slot)) = (input, output) {
+                self.inputs[index] = self.outputs[slot].clone();
+            }
         }
         let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         changed |= fit(gpu, &mut self.numbers, "numbers", (numbers > 0).then_some(numbers), usage)?;
         Ok(changed)
     }
 
+    /// All but that of states which are given.
     fn bytes(&self) -> u64 {
-        let ports = self.inputs.iter().chain(&self.outputs).flatten();
+        let inputs = self.inputs.iter().filter(|input| !self.outputs.contains(input));
+        let ports = inputs.chain(&self.outputs).flatten().filter(|buffer| !self.states.contains(buffer));
         self.arena.iter().chain(&self.numbers).chain(ports).map(Buffer::size).sum()
     }
 }
@@ -278,6 +349,13 @@ fn fit(
 
 fn binding(buffer: &Buffer, offset: u64, size: u64) -> BindingResource<'_> {
     BindingResource::Buffer(BufferBinding { buffer, offset, size: size.try_into().ok() })
+}
+
+/// The bases of a state's input and output: two names of one memory.
+fn state_bases(plan: &ArchivedPlan, layout: &Layout, state: &ArchivedState) -> (Base, Base) {
+    let input = &plan.inputs[state.input.to_native() as usize].buffer;
+    let output = &plan.outputs[state.output.to_native() as usize].buffer;
+    (layout.location(input).base, layout.location(output).base)
 }
 
 fn is_device_step(step: &ArchivedStep) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use drupe_runtime::{Options, OutputView, Program, Session, State, StepReport, Tensor};
+use drupe_runtime::{Crossed, Options, OutputView, Program, Session, StepReport, Tensor};
 
 use crate::context::Context;
 use crate::error::Error;
@@ -21,7 +21,6 @@ pub struct Engine {
     decode: Session,
     prefill: Session,
     score: Option<Session>,
-    options: Options,
     logits: Vec<f32>,
 }
 
@@ -47,19 +46,34 @@ impl Cancel {
 }
 
 impl Engine {
-    /// An engine for `model`, with threads of its own.
+    /// An engine for `model` on the CPU, with threads of its own.
     ///
     /// # Errors
     /// As for [`Session::new`].
     pub fn new(model: &LanguageModel, options: Options) -> Result<Engine, Error> {
-        Ok(Engine {
-            decode: Session::new(model.decode(), options)?,
-            prefill: Session::new(model.prefill(), options)?,
-            score: None,
-            options,
-            model: model.clone(),
-            logits: Vec::new(),
-        })
+        let sessions = model.programs().into_iter().map(|program| Session::new(program, options));
+        Engine::with_sessions(model, sessions.collect::<Result<_, _>>()?)
+    }
+
+    /// An engine for `model` that runs it in `sessions`, one for each of [`LanguageModel::programs`], on the CPU or on a
+    /// device. `drupe_runtime_gpu::open_sessions` makes such ones; contexts are then in the GPU's memory.
+    ///
+    /// # Errors
+    /// When they are sessions of other programs.
+    pub fn with_sessions(model: &LanguageModel, sessions: Vec<Session>) -> Result<Engine, Error> {
+        let same = |(program, session): (&Program, &Session)| {
+            let other = session.program();
+            program.fingerprint() == other.fingerprint() && program.plan().entry == other.plan().entry
+        };
+        let programs = model.programs();
+        if programs.len() != sessions.len() || !programs.into_iter().zip(&sessions).all(same) {
+            return Err(Error::OtherSessions);
+        }
+        let mut sessions = sessions.into_iter();
+        let (Some(decode), Some(prefill), score) = (sessions.next(), sessions.next(), sessions.next()) else {
+            return Err(Error::OtherSessions);
+        };
+        Ok(Engine { decode, prefill, score, model: model.clone(), logits: Vec::new() })
     }
 
     /// The model.
@@ -77,9 +91,17 @@ impl Engine {
     /// # Errors
     /// When memory is short.
     pub fn context(&self) -> Result<Context, Error> {
-        let mut programs: Vec<&Program> = vec![self.model.decode(), self.model.prefill()];
-        programs.extend(self.model.score());
-        Ok(Context::new(State::new(&programs)?))
+        Ok(Context::new(self.decode.state(&self.model.programs())?))
+    }
+
+    /// Bytes that were copied between the host's memory and a GPU's; none on the CPU.
+    pub fn crossed(&self) -> Crossed {
+        let sessions = [Some(&self.decode), Some(&self.prefill), self.score.as_ref()];
+        let all = sessions.into_iter().flatten().map(Session::crossed);
+        all.fold(Crossed::default(), |sum, one| Crossed {
+            to_device: sum.to_device + one.to_device,
+            from_device: sum.from_device + one.from_device,
+        })
     }
 
     /// Makes `context` one in which exactly `tokens` were read, and gives the logits of what comes next. Tokens that
@@ -181,12 +203,11 @@ impl Engine {
         cancel: &Cancel,
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), Error> {
-        let program = self.model.score().ok_or(Error::NoScore)?;
+        if self.score.is_none() {
+            return Err(Error::NoScore);
+        }
         self.check_room(context.tokens().len() + tokens.len())?;
         self.check(tokens)?;
-        if self.score.is_none() {
-            self.score = Some(Session::new(program, self.options)?);
-        }
         let chunk = self.model.chunk();
         let mut left = tokens;
         while let Some(&first) = left.first() {
@@ -204,7 +225,7 @@ impl Engine {
             } else if start + part.len() <= from {
                 run(&mut self.prefill, &self.model, context, part, chunk, &mut None)?;
             } else {
-                let session = self.score.as_mut().expect("just made");
+                let session = self.score.as_mut().ok_or(Error::NoScore)?;
                 let outputs = run(session, &self.model, context, part, chunk, &mut None)?;
                 let all = outputs.first().map(|output| output.tensor.as_slice::<f32>()).transpose();
                 let all = all.map_err(drupe_runtime::Error::from)?.unwrap_or_default();

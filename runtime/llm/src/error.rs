@@ -92,6 +92,9 @@ pub enum Error {
     /// The crate is built without grammars.
     #[error("output cannot be constrained: this build lacks the feature `grammar`")]
     NoGrammar,
+    /// An engine needs a session of each of its model's programs.
+    #[error("the sessions are not those of the model's programs, one for each")]
+    OtherSessions,
     /// Perplexity needs the logits of every token.
     #[error("the artifact has no entry \"score\"; compile the model with --score")]
     NoScore,

@@ -22,7 +22,7 @@
 //!
 //! - [`LanguageModel`] is the artifact with its tokenizer, chat template and settings, which are its assets. It is
 //!   shared and never changes.
-//! - [`Engine`] has the threads and the memory to run it, one thing at a time.
+//! - [`Engine`] has the threads and the memory to run it, one thing at a time; on the CPU, or in sessions on a GPU.
 //! - [`Context`] is what was read: tokens and rows of states. An engine serves any number of contexts; they can be cut,
 //!   forked, saved and loaded. A prompt that starts as a context does is read from where they part.
 //! - [`generate`] is the loop; [`Chat`] keeps the messages around it; [`perplexity`] measures.

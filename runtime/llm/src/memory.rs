@@ -19,8 +19,7 @@ impl LanguageModel {
     /// # Errors
     /// When so little is left that a single step's weights do not fit, or the artifact was not opened from a file.
     pub fn keep_within(&self, budget: u64, threads: usize) -> Result<(), Error> {
-        let mut programs = vec![self.decode(), self.prefill()];
-        programs.extend(self.score());
+        let programs = self.programs();
         let mut other = resident_now() + SLACK + State::new(&programs)?.reserved_bytes();
         for program in programs {
             other += program.working_memory(threads)?;

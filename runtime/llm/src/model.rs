@@ -139,16 +139,14 @@ impl LanguageModel {
         self.0.vocabulary
     }
 
+    /// The programs of its entries, `decode`, `prefill` and, if there is one, `score`: those that an engine has sessions
+    /// of.
+    pub fn programs(&self) -> Vec<&Program> {
+        [&self.0.decode, &self.0.prefill].into_iter().chain(&self.0.score).collect()
+    }
+
     pub(crate) fn decode(&self) -> &Program {
         &self.0.decode
-    }
-
-    pub(crate) fn prefill(&self) -> &Program {
-        &self.0.prefill
-    }
-
-    pub(crate) fn score(&self) -> Option<&Program> {
-        self.0.score.as_ref()
     }
 
     pub(crate) fn tokens_input(&self) -> &str {

@@ -66,9 +66,8 @@ impl Bench {
         };
         let opened = start.elapsed();
         if LanguageModel::is_one(&program) {
-            let name = self.model.model.display().to_string();
             let table = (self.kernels, self.steps);
-            return bench_language::bench(&program, &name, self.threads, &self.language, table, self.json);
+            return bench_language::bench(&self.model, &program, self.threads, &self.language, table, self.json);
         }
         let given = self.inputs.given(program.plan())?;
         let inputs = self.random.complete(program.plan(), given, &self.model.compile.shapes)?;

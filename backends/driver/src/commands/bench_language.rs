@@ -1,13 +1,13 @@
 //! `drupe bench` of a language model: how fast it reads, and how fast it writes.
 
 use crate::commands::figures::{StepTimes, Usage, usage_table};
-use crate::commands::language::language_error;
-use crate::commands::model::runtime_error;
+use crate::commands::language::{engine_on, language_error};
+use crate::commands::model::{ModelArgs, runtime_error};
 use crate::commands::peak;
 use crate::console;
 use drupe_format::Layout;
 use drupe_ir::Diagnostic;
-use drupe_runtime::{Options, Program, StepReport};
+use drupe_runtime::{Crossed, Options, Program, StepReport};
 use drupe_runtime_llm::{Cancel, Context, Engine, LanguageModel};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -32,20 +32,22 @@ struct Round {
     prompt: f64,
     first_token: f64,
     generation: f64,
+    /// What a token generated copies to the GPU and back.
+    crossed: Crossed,
 }
 
-/// Measures a language model, which `name` is shown for, and how long its `kernels` longest take; `by_step`: its steps. With
-/// 0 of them the machine's limits are not measured.
+/// Measures the language model of `arguments`, `program`, and how long its `kernels` longest take; `by_step`: its steps. With
+/// 0 of them the machine's limits are not measured; they are the CPU's.
 pub(crate) fn bench(
+    arguments: &ModelArgs,
     program: &Program,
-    name: &str,
     threads: usize,
     how: &LanguageBenchArgs,
     (kernels, by_step): (usize, bool),
     as_json: bool,
 ) -> Result<(), Diagnostic> {
     let model = LanguageModel::new(program).map_err(language_error)?;
-    let mut engine = Engine::new(&model, Options { threads, ..Options::default() }).map_err(language_error)?;
+    let (mut engine, device) = engine_on(arguments, &model, Options { threads, ..Options::default() })?;
     let mut context = engine.context().map_err(language_error)?;
     let mut rounds = Vec::new();
     // The first maps memory, and does not count.
@@ -72,12 +74,18 @@ pub(crate) fn bench(
     let (mut most, mut usages) = (None, Vec::new());
     if kernels > 0 {
         usages = time_kernels(&mut engine, &mut context, how, by_step).map_err(language_error)?;
+    }
+    if kernels > 0 && device.is_none() {
         console::progress("measuring this machine's limits");
         most = Some(peak::measure(engine.threads())?.bytes(bytes));
     }
+    // The same in every round.
+    let crossed = rounds.last().map_or(Crossed::default(), |round| round.crossed);
+    let name = arguments.model.display().to_string();
     if as_json {
         let value = json!({
-            "model": name, "threads": engine.threads(), "level": level, "rounds": how.rounds,
+            "device": device, "token_bytes_to_device": crossed.to_device,
+            "token_bytes_from_device": crossed.from_device, "model": name, "threads": engine.threads(), "level": level, "rounds": how.rounds,
             "prompt_tokens": how.prompt, "generated_tokens": how.r#gen,
             "prompt_tokens_per_second": rate(how.prompt, prompt.1),
             "best_prompt_tokens_per_second": rate(how.prompt, prompt.0),
@@ -96,14 +104,21 @@ pub(crate) fn bench(
     let of_most = most.map(|most| {
         format!(": {:.0} % of what a plain read loop reaches ({:.1} GB/s)", 100.0 * read / most, most * 1e-9)
     });
+    let machine = match &device {
+        Some(device) => device.clone(),
+        None => format!("threads {}  level {level}", engine.threads()),
+    };
+    let copied = device.as_ref().map(|_| {
+        let (to, from) = (console::bytes(crossed.to_device), console::bytes(crossed.from_device));
+        format!("; {to} go to the GPU and {from} come back")
+    });
     let mut text = format!(
-        "{name}  threads {}  level {level}  chunks of {}\n\
+        "{name}  {machine}  chunks of {}\n\
          prompt of {:<6} median {:>8.1} tokens/s   best {:>8.1} tokens/s\n\
          generated {:<6} median {:>8.1} tokens/s   best {:>8.1} tokens/s\n\
          first token      median {:>8}            best {:>8}\n\
          a token reads {}, so {:.1} GB/s{}\n\
          states {}, {} rounds\n",
-        engine.threads(),
         model.chunk(),
         how.prompt,
         rate(how.prompt, prompt.1),
@@ -115,7 +130,7 @@ pub(crate) fn bench(
         times(first_token.0),
         console::bytes(bytes as u64),
         read * 1e-9,
-        of_most.unwrap_or_default(),
+        of_most.or(copied).unwrap_or_default(),
         console::bytes(state),
         how.rounds,
     );
@@ -169,11 +184,17 @@ fn round(
     let start = Instant::now();
     let mut token = greatest(engine.read(context, &prompt, &Cancel::default())?);
     let first_token = start.elapsed().as_secs_f64();
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), engine.crossed());
     for _ in 0..how.r#gen {
         token = greatest(engine.step(context, token)?);
     }
-    Ok(Round { prompt: first_token, first_token, generation: start.elapsed().as_secs_f64() })
+    let (generation, after) = (start.elapsed().as_secs_f64(), engine.crossed());
+    let tokens = how.r#gen.max(1) as u64;
+    let crossed = Crossed {
+        to_device: (after.to_device - before.to_device) / tokens,
+        from_device: (after.from_device - before.from_device) / tokens,
+    };
+    Ok(Round { prompt: first_token, first_token, generation, crossed })
 }
 
 fn greatest(logits: &[f32]) -> u32 {

@@ -5,7 +5,7 @@ use crate::commands::table::Table;
 use crate::console;
 use drupe_ir::Diagnostic;
 use drupe_runtime::{Options, Program, Session};
-use drupe_runtime_gpu::{Choice, DeviceKind, GpuOptions, devices, open_session};
+use drupe_runtime_gpu::{Choice, DeviceKind, GpuOptions, devices, open_session, open_sessions};
 
 /// List this machine's GPUs: what they can do, and how much of it.
 ///
@@ -57,15 +57,38 @@ pub(crate) fn session(
     if compile.device == Device::Cpu {
         return Ok((Session::new(program, options).map_err(runtime_error)?, None));
     }
-    // Who asks for the GPU gets one, if it is only software.
-    let gpu = GpuOptions { adapter: adapter.map(Into::into), software: true, timestamps, ..GpuOptions::default() };
-    let (session, choice) = open_session(program, &gpu, options).map_err(runtime_error)?;
+    let (session, choice) = open_session(program, &gpu(adapter, timestamps), options).map_err(runtime_error)?;
+    Ok((session, chosen(choice)))
+}
+
+/// [`session`] for several entries of one model, which are all on the GPU or all on the CPU.
+pub(crate) fn sessions(
+    compile: &CompileArgs,
+    adapter: Option<&str>,
+    programs: &[&Program],
+    options: Options,
+) -> Result<(Vec<Session>, Option<String>), Diagnostic> {
+    if compile.device == Device::Cpu {
+        let sessions = programs.iter().map(|program| Session::new(program, options).map_err(runtime_error));
+        return Ok((sessions.collect::<Result<_, _>>()?, None));
+    }
+    let (sessions, choice) = open_sessions(programs, &gpu(adapter, false), options).map_err(runtime_error)?;
+    Ok((sessions, chosen(choice)))
+}
+
+/// Who asks for the GPU gets one, if it is only software.
+fn gpu(adapter: Option<&str>, timestamps: bool) -> GpuOptions {
+    GpuOptions { adapter: adapter.map(Into::into), software: true, timestamps, ..GpuOptions::default() }
+}
+
+/// The name of the GPU; where it is the CPU a note says why.
+fn chosen(choice: Choice) -> Option<String> {
     match choice {
-        Choice::Gpu { device, .. } => Ok((session, Some(device))),
+        Choice::Gpu { device, .. } => Some(device),
         Choice::Cpu { why } => {
             let why: Vec<String> = why.iter().map(ToString::to_string).collect();
             eprintln!("note: runs on the CPU: {}", why.join("; "));
-            Ok((session, None))
+            None
         }
     }
 }

@@ -142,11 +142,15 @@ fn device(plan: &ArchivedPlan, needs: &ArchivedDeviceNeeds) -> String {
     ];
     let languages = languages.into_iter().filter(|(_, bytes)| *bytes > 0);
     let languages: Vec<String> = languages.map(|(name, bytes)| format!("{name} {}", console::bytes(bytes))).collect();
+    let states = match plan.states.len() {
+        0 => String::new(),
+        count => format!("  states: {count} stay in the GPU's memory\n"),
+    };
     format!(
         "\nplan {}\n  needs {features}; workgroups of {} that share {}; {} storage buffers of {}\n  \
-         steps: {} on the GPU, {} on the CPU, copies to the GPU {}, from it {}\n  \
+         steps: {} on the GPU, {} on the CPU, copies to the GPU {}, from it {}\n{states}  \
          shaders: {}, {} with a test; {}\n  {}\n",
-        needs.name,
+        plan_name(plan, needs),
         needs.invocations,
         console::bytes(needs.workgroup_bytes.to_native().into()),
         needs.storage_buffers,
@@ -162,10 +166,15 @@ fn device(plan: &ArchivedPlan, needs: &ArchivedDeviceNeeds) -> String {
     )
 }
 
+/// What a device plan is for.
+fn plan_name(plan: &ArchivedPlan, needs: &ArchivedDeviceNeeds) -> String {
+    if plan.entry.is_empty() { needs.name.to_string() } else { format!("{} of entry {}", needs.name, plan.entry) }
+}
+
 /// The heading of a table: the CPU's plan needs no name.
 fn heading(title: &str, plan: &ArchivedPlan) -> String {
     match plan.device.as_ref() {
-        Some(needs) => format!("\n{title} of plan {}\n", needs.name),
+        Some(needs) => format!("\n{title} of plan {}\n", plan_name(plan, needs)),
         None if plan.entry.is_empty() => format!("\n{title}\n"),
         None => format!("\n{title} of entry {}\n", plan.entry),
     }

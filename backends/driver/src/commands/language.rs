@@ -1,6 +1,7 @@
 //! What the commands about language models share: opening one, and how tokens are chosen.
 
-use crate::commands::model::{Device, ModelArgs, runtime_error};
+use crate::commands::devices::sessions;
+use crate::commands::model::{ModelArgs, runtime_error};
 use crate::console;
 use clap::builder::RangedU64ValueParser;
 use drupe_ir::Diagnostic;
@@ -51,7 +52,6 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 impl LanguageArgs {
     /// Opens the artifact, or compiles in memory; to run it.
     pub(crate) fn open(&self) -> Result<LanguageModel, Diagnostic> {
-        self.check()?;
         let program = self.model.program()?;
         if self.memory_budget.is_none() {
             // While the tokenizer is made.
@@ -67,19 +67,11 @@ impl LanguageArgs {
 
     /// [`LanguageArgs::open`]; what is compiled has an entry `score`.
     pub(crate) fn open_to_score(&self) -> Result<LanguageModel, Diagnostic> {
-        self.check()?;
         opened(&if self.model.is_artifact() {
             self.model.program()?
         } else {
             self.model.load(&self.model.artifact_to_score()?)?
         })
-    }
-
-    fn check(&self) -> Result<(), Diagnostic> {
-        if self.model.compile.device == Device::Gpu {
-            return Err(Diagnostic::new("arguments", "language models run on the CPU only").help("leave --device out"));
-        }
-        Ok(())
     }
 
     /// An engine for the model.
@@ -88,10 +80,21 @@ impl LanguageArgs {
             model.keep_within(budget, self.threads).map_err(language_error)?;
         }
         let options = Options { threads: self.threads, ..Options::default() };
-        let engine = Engine::new(model, options).map_err(language_error);
+        let engine = engine_on(&self.model, model, options);
         console::clear_progress();
-        engine
+        engine.map(|(engine, _)| engine)
     }
+}
+
+/// An engine for `model` where the arguments say, and the name of the GPU it is on.
+pub(crate) fn engine_on(
+    arguments: &ModelArgs,
+    model: &LanguageModel,
+    options: Options,
+) -> Result<(Engine, Option<String>), Diagnostic> {
+    let (compile, adapter) = (&arguments.compile, arguments.adapter.as_deref());
+    let (sessions, device) = sessions(compile, adapter, &model.programs(), options)?;
+    Ok((Engine::with_sessions(model, sessions).map_err(language_error)?, device))
 }
 
 fn opened(program: &Program) -> Result<LanguageModel, Diagnostic> {

@@ -31,3 +31,17 @@ pub(crate) fn session(
     }
     Ok((Session::new(program, options).map_err(runtime_error)?, None))
 }
+
+/// Sessions on the CPU.
+pub(crate) fn sessions(
+    compile: &CompileArgs,
+    _adapter: Option<&str>,
+    programs: &[&Program],
+    options: Options,
+) -> Result<(Vec<Session>, Option<String>), Diagnostic> {
+    if compile.device == Device::Gpu {
+        return Err(without());
+    }
+    let sessions = programs.iter().map(|program| Session::new(program, options).map_err(runtime_error));
+    Ok((sessions.collect::<Result<_, _>>()?, None))
+}

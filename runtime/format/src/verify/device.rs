@@ -142,6 +142,7 @@ pub(crate) fn verify_plans(plans: &[&ArchivedPlan], device_plans: &[&ArchivedPla
         let Some(of) = earlier else { return same("entry", false) };
         same("inputs", same_ports(&plan.inputs, &of.inputs))?;
         same("outputs", same_ports(&plan.outputs, &of.outputs))?;
+        same("states", plan.states.is_empty() || plan.states.iter().eq(of.states.iter()))?;
     }
     Ok(())
 }

@@ -35,6 +35,16 @@ pub(super) fn verify_states(plan: &ArchivedPlan) -> Result<(), PlanError> {
     Ok(())
 }
 
+/// For every buffer whether it is a state's in the device's memory.
+pub(super) fn on_device(plan: &ArchivedPlan) -> Vec<bool> {
+    let mut found = vec![false; plan.buffers.len()];
+    for state in plan.states.iter().filter(|_| plan.device.is_some()) {
+        found[plan.inputs[state.input.to_native() as usize].buffer.index()] = true;
+        found[plan.outputs[state.output.to_native() as usize].buffer.index()] = true;
+    }
+    found
+}
+
 /// Names are unique, and the bytes are there.
 pub(super) fn verify_assets(plan: &ArchivedPlan, section: u64) -> Result<(), PlanError> {
     let mut names = BTreeSet::new();

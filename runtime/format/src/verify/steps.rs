@@ -1,14 +1,16 @@
 //! Steps: references, live ranges cover uses, nothing read before it is written where it is read.
 
-use super::{check_exprs, check_index, device};
+use super::{check_exprs, check_index, device, states};
 use crate::error::{At, PlanError};
 use crate::plan::{ArchivedPlace, ArchivedPlan, ArchivedStep, ArchivedStepOp, ArchivedSymbolSource};
 
 /// Checks all steps in order, then that outputs are written and live at the end. `roots` gives
 /// for every buffer the one it is a view of.
 pub(super) fn verify_steps(plan: &ArchivedPlan, roots: &[usize]) -> Result<(), PlanError> {
+    // By buffer: states of a device plan are in the device's memory from the start, and nowhere else.
+    let kept = states::on_device(plan);
     let mut host = vec![false; plan.buffers.len()];
-    let mut device = vec![false; plan.buffers.len()];
+    let mut device = kept.clone();
     for (index, step) in plan.steps.iter().enumerate() {
         verify_references(plan, index, step)?;
         let copies = matches!(step.op, ArchivedStepOp::Upload | ArchivedStepOp::Download);
@@ -16,6 +18,9 @@ pub(super) fn verify_steps(plan: &ArchivedPlan, roots: &[usize]) -> Result<(), P
             let at = At::Arg { step: index, arg: arg_index };
             let root = roots[arg.buffer.index()];
             check_live(plan, at, root, index)?;
+            if kept[root] && !matches!(step.op, ArchivedStepOp::Shader(_)) {
+                return Err(PlanError::StatePlace { at, buffer: root });
+            }
             if arg.writes || matches!(step.op, ArchivedStepOp::Download) {
                 check_writable(plan, at, root)?;
             }
@@ -46,6 +51,9 @@ pub(super) fn verify_steps(plan: &ArchivedPlan, roots: &[usize]) -> Result<(), P
             let root = roots[result.buffer.index()];
             check_live(plan, At::Step(index), root, index)?;
             match step.op {
+                _ if kept[root] && !matches!(step.op, ArchivedStepOp::Shader(_)) => {
+                    return Err(PlanError::StatePlace { at: At::Step(index), buffer: root });
+                }
                 ArchivedStepOp::Shader(_) => check_on_device(plan, At::Step(index), root, &device)?,
                 ArchivedStepOp::Kernel(_)
                 | ArchivedStepOp::Builtin { .. }
@@ -57,7 +65,12 @@ pub(super) fn verify_steps(plan: &ArchivedPlan, roots: &[usize]) -> Result<(), P
     for (index, port) in plan.outputs.iter().enumerate() {
         let at = At::Output(index);
         let root = roots[port.buffer.index()];
-        check_written(plan, at, root, &host)?;
+        let is_state = plan.states.iter().any(|state| state.output.to_native() as usize == index);
+        match kept[root] {
+            true if is_state => {}
+            true => return Err(PlanError::StatePlace { at, buffer: root }),
+            false => check_written(plan, at, root, &host)?,
+        }
         if let Some(end) = plan.steps.len().checked_sub(1) {
             check_live(plan, at, root, end)?;
         }

@@ -3,6 +3,7 @@
 mod assets;
 mod contexts;
 mod generation;
+mod gpu;
 #[cfg(feature = "grammar")]
 mod grammars;
 mod sampling;

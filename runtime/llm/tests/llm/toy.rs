@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use drupe::{Backend, CompileOptions};
+use drupe::{Backend, CompileOptions, Placement};
 use drupe_ir::{DType, parse};
 use drupe_runtime::{LoadOptions, Options, Program};
 use drupe_runtime_llm::{Engine, Error, LanguageModel};
@@ -113,15 +113,19 @@ pub fn artifact(assets: Vec<(String, Vec<u8>)>) -> Vec<u8> {
 }
 
 fn artifact_of(text: &str, cache: Option<DType>, assets: Vec<(String, Vec<u8>)>) -> Vec<u8> {
+    compiled(text, CompileOptions { cache, ..CompileOptions::default() }, assets)
+}
+
+/// An artifact with a plan for the GPU too, whose floats are stored as `floats`.
+pub fn gpu_artifact(text: &str, cache: Option<DType>, floats: DType) -> Vec<u8> {
+    let (gpu, gpu_floats) = (Some(Placement::Gpu), Some(floats));
+    compiled(text, CompileOptions { cache, gpu, gpu_floats, ..CompileOptions::default() }, assets())
+}
+
+fn compiled(text: &str, options: CompileOptions, assets: Vec<(String, Vec<u8>)>) -> Vec<u8> {
     let assets = assets.into_iter().map(|(name, bytes)| (name, Arc::from(bytes))).collect();
-    let options = CompileOptions {
-        backend: Backend::Cranelift,
-        chunk: Some(CHUNK as u64),
-        score: true,
-        cache,
-        assets,
-        ..CompileOptions::default()
-    };
+    let options =
+        CompileOptions { backend: Backend::Cranelift, chunk: Some(CHUNK as u64), score: true, assets, ..options };
     drupe::compile(&parse(text, "toy.ir").expect("a module"), &options).expect("it compiles")
 }
 
@@ -146,6 +150,14 @@ pub const WINDOW: usize = 8;
 
 /// An engine for the toy that sees a window only: all rows stay, or those that count.
 pub fn windowed_engine(all_stay: bool, cache: Option<DType>) -> Engine {
+    let artifact = artifact_of(&windowed(all_stay), cache, assets());
+    let program = Program::from_bytes(&artifact, &LoadOptions::default()).expect("a valid artifact");
+    let model = LanguageModel::new(&program).expect("a language model");
+    Engine::new(&model, Options { threads: 1, ..Options::default() }).expect("enough memory")
+}
+
+/// The toy that sees a window only: all rows stay, or those that count.
+pub fn windowed(all_stay: bool) -> String {
     let window = format!(
         "%upto = le(%at_key, %position)
   %window = splat() value={WINDOW} : i64[]
@@ -163,10 +175,7 @@ pub fn windowed_engine(all_stay: bool, cache: Option<DType>) -> Engine {
         let counted = "%one = splat() value=0.0 : u8[seq, 1]\n  %counted = concat(%count, %one) axis=0\n  return";
         text = text.replace("return", counted).replace("%values\n}", "%values, \"count.next\" %counted\n}");
     }
-    let artifact = artifact_of(&text, cache, assets());
-    let program = Program::from_bytes(&artifact, &LoadOptions::default()).expect("a valid artifact");
-    let model = LanguageModel::new(&program).expect("a language model");
-    Engine::new(&model, Options { threads: 1, ..Options::default() }).expect("enough memory")
+    text
 }
 
 /// Tokens that look like nothing.

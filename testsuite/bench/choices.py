@@ -73,7 +73,7 @@ def compile_model(drupe, model, scheme, calibration, folder):
 
 
 def rates(drupe, artifact, threads):
-    text = run([drupe, "bench", artifact, "--prompt", 512, "--gen", 64, "--rounds", 1, "--threads", threads, "--json"])
+    text = run([drupe, "bench", artifact, "--prompt", 512, "--gen", 64, "--rounds", 1, "--threads", threads, "--kernels", 0, "--json"])
     figures = json.loads(text.stdout)
     return figures["prompt_tokens_per_second"], figures["generated_tokens_per_second"]
 

@@ -77,7 +77,7 @@ def python_rates(script, path, prompt, generate, threads):
 def drupe_rates(drupe, artifact, prompt, generate, threads):
     """Tokens a second: of a prompt, and of generation behind it."""
     text = run([drupe, "bench", artifact, "--prompt", prompt, "--gen", generate, "--rounds", 1, "--threads", threads,
-                "--json"])
+                "--kernels", 0, "--json"])
     figures = json.loads(text)
     return figures["prompt_tokens_per_second"], figures["generated_tokens_per_second"]
 

@@ -29,7 +29,7 @@ const MOST_ELEMENTS: i64 = 1 << 16;
 pub struct Loads {
     /// The integers that move along the rows, or floats.
     pub x: ScalarId,
-    /// The scale of integers; none for floats.
+    /// The scale of integers, a load or one number for all; none for floats.
     pub x_scale: Option<ScalarId>,
     /// The integers that move along the columns.
     pub weight: ScalarId,
@@ -91,6 +91,7 @@ impl Loads {
             };
             matches!(body.node(id), Scalar::Load { .. }).then_some(id)
         };
+        let number = |id: ScalarId| matches!(body.node(id), Scalar::Float(..)).then_some(id);
         let (scaled_x, scaled_weight) = product(fold.element)?;
         let (scaled_weight, offset) = match body.node(scaled_weight) {
             Scalar::Binary(BinaryOp::Add, a, b) => (*a, Some(load(*b)?)),
@@ -98,7 +99,7 @@ impl Loads {
         };
         let (weight_scale, weight) = product(scaled_weight)?;
         let (x_scale, x) = match product(scaled_x) {
-            Some((x_scale, x)) => (Some(load(x_scale)?), x),
+            Some((x_scale, x)) => (Some(number(x_scale).or_else(|| load(x_scale))?), x),
             None => (None, scaled_x),
         };
         // What else is made of one code is a float of 4 bits.
@@ -149,7 +150,8 @@ impl Quantized {
         let plain = *body.node(inner) == Scalar::Reduce(0) && index(loads.x)?.last() == Some(&inner);
         let depth = body.folds[0].space[0].as_const()?;
         let weight_run = last(loads.weight_scale)?;
-        let x_run = loads.x_scale.map_or(Some(depth), last)?;
+        // One number for all is as good as one of each row.
+        let x_run = loads.x_scale.filter(|scale| index(*scale).is_some()).map_or(Some(depth), last)?;
         let run = greatest_common_divisor(x_run, weight_run);
         let packing = Packing::new(body.dtype(loads.weight), depth, target);
         let quantized = Quantized { loads, sums: None, column: *column, run, x_run, weight_run, packing };

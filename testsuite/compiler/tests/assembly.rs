@@ -10,12 +10,26 @@ use drupe_ir::parse;
 use drupe_kernel::{Block, Inst, Kernel, Type};
 use drupe_target::Target;
 
+/// What the rows of a quantised product are scaled by.
+#[derive(Clone, Copy)]
+enum RowScales {
+    /// Each by its own.
+    Own,
+    /// All by one number, which is known.
+    Same,
+}
+
 /// The assembly of a quantised product of `rows` rows, for `level` of a phone: 8 bits, one scale a row.
-fn quantized(rows: i64, level: &str) -> String {
+fn quantized(rows: i64, level: &str, scales: RowScales) -> String {
+    let (input, scale) = match scales {
+        RowScales::Own => (format!(", %xs: f32[{rows}, 1]"), String::new()),
+        RowScales::Same => (String::new(), format!("%xs = splat() value=0.5 : f32[{rows}, 1]")),
+    };
     let text = format!(
         "const @w = random seed=1 : i8[256, 128]
         const @s = random seed=2 : f32[256, 1]
-        func @quantized(%x: i8[{rows}, 128], %xs: f32[{rows}, 1]) {{
+        func @quantized(%x: i8[{rows}, 128]{input}) {{
+          {scale}
           %w = const @w : i8[256, 128]
           %s = const @s : f32[256, 1]
           %y = quantized_linear(%x, %xs, %w, %s)
@@ -31,8 +45,8 @@ fn quantized(rows: i64, level: &str) -> String {
 }
 
 /// Checks that the hottest loop has at least `least` times `instruction` and moves no vector to or from the stack.
-fn check_quantized(rows: i64, level: &str, instruction: &str, least: usize) {
-    let hottest = hottest_loop(&quantized(rows, level), instruction);
+fn check_quantized(rows: i64, level: &str, scales: RowScales, instruction: &str, least: usize) {
+    let hottest = hottest_loop(&quantized(rows, level, scales), instruction);
     let found = hottest.iter().filter(|line| line.starts_with(instruction)).count();
     assert!(found >= least, "{found} times {instruction} in the hottest loop:\n{}", hottest.join("\n"));
     let vector = |line: &&String| line.contains("[sp") && line.split_whitespace().any(|word| word.starts_with('q'));
@@ -123,12 +137,14 @@ fn a_gemm_tile_of_x86_64_is_fmadd_in_registers() {
 
 #[test]
 fn quantised_products_of_many_rows_are_smmla_in_registers() {
-    check_quantized(96, "i8mm", "smmla", 16);
-    check_quantized(96, "dotprod", "sdot", 16);
+    check_quantized(96, "i8mm", RowScales::Own, "smmla", 16);
+    check_quantized(96, "dotprod", RowScales::Own, "sdot", 16);
+    check_quantized(96, "dotprod", RowScales::Same, "sdot", 16);
 }
 
 #[test]
 fn quantised_products_of_one_row_are_sdot_in_registers() {
-    check_quantized(1, "i8mm", "sdot", 4);
-    check_quantized(1, "dotprod", "sdot", 4);
+    check_quantized(1, "i8mm", RowScales::Own, "sdot", 4);
+    check_quantized(1, "dotprod", RowScales::Own, "sdot", 4);
+    check_quantized(1, "dotprod", RowScales::Same, "sdot", 4);
 }

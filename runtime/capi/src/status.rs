@@ -67,12 +67,14 @@ impl From<Error> for Fault {
             | Error::StateRows { .. }
             | Error::StateForgotten { .. }
             | Error::OtherStates { .. }
+            | Error::StateElsewhere { .. }
             | Error::Tensor(_) => DrupeStatus::Input,
             Error::Plan(_)
             | Error::Builtin { .. }
             | Error::NoDevice { .. }
             | Error::CpuPlan
             | Error::DeviceBind { .. }
+            | Error::DeviceState { .. }
             | Error::Device { .. }
             | Error::SessionEnded => DrupeStatus::Run,
         };

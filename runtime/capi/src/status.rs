@@ -102,7 +102,7 @@ impl From<drupe_runtime_llm::Error> for Fault {
             | Language::ShortText { .. }
             | Language::Window { .. }
             | Language::Saved(_) => DrupeStatus::Input,
-            Language::NoToken | Language::NoScore | Language::Cancelled => DrupeStatus::Run,
+            Language::NoToken | Language::NoScore | Language::OtherSessions | Language::Cancelled => DrupeStatus::Run,
         };
         Fault { status, message: error.to_string() }
     }

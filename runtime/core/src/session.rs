@@ -1,5 +1,6 @@
 //! A session: one user of a program, with its own memory and threads.
 
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use drupe_format::{Base, DType, Linear, linear_forms};
@@ -33,7 +34,8 @@ pub struct Options {
 /// Runs a program; one run at a time.
 pub struct Session {
     program: Program,
-    pool: Pool,
+    pool: Arc<Mutex<Pool>>,
+    threads: usize,
     memory_limit: Option<u64>,
     builtins: Vec<Option<Prepared>>,
     /// The plan's, which tell symbols by the inputs' shapes.
@@ -59,9 +61,23 @@ impl Session {
     /// # Errors
     /// When there would be too many threads, or the program's plan is for a device.
     pub fn new(program: &Program, options: Options) -> Result<Session, Error> {
+        Session::on_cpu(program, options, &new_pool(options)?)
+    }
+
+    /// A session for each of `programs`, say the entries of one model, which share their threads: a run that finds them
+    /// busy with another session's has the calling one only.
+    ///
+    /// # Errors
+    /// As for [`Session::new`].
+    pub fn new_all(programs: &[&Program], options: Options) -> Result<Vec<Session>, Error> {
+        let pool = new_pool(options)?;
+        programs.iter().map(|program| Session::on_cpu(program, options, &pool)).collect()
+    }
+
+    fn on_cpu(program: &Program, options: Options, pool: &Arc<Mutex<Pool>>) -> Result<Session, Error> {
         match program.plan().device.as_ref() {
             Some(needs) => Err(Error::NoDevice { name: needs.name.as_str().into() }),
-            None => Session::with(program, options, None),
+            None => Session::with(program, options, pool, None),
         }
     }
 
@@ -72,20 +88,22 @@ impl Session {
     /// When there would be too many threads, or the program's plan is the CPU's.
     pub fn with_device(program: &Program, options: Options, device: Box<dyn Device>) -> Result<Session, Error> {
         match program.plan().device.as_ref() {
-            Some(_) => Session::with(program, options, Some(device)),
+            Some(_) => Session::with(program, options, &new_pool(options)?, Some(device)),
             None => Err(Error::CpuPlan),
         }
     }
 
-    fn with(program: &Program, options: Options, device: Option<Box<dyn Device>>) -> Result<Session, Error> {
-        let threads = thread_count(options.threads);
-        if threads > MOST_THREADS {
-            return Err(Error::TooManyThreads { threads, most: MOST_THREADS });
-        }
+    fn with(
+        program: &Program,
+        options: Options,
+        pool: &Arc<Mutex<Pool>>,
+        device: Option<Box<dyn Device>>,
+    ) -> Result<Session, Error> {
         let steps = program.plan().steps.iter().enumerate();
         Ok(Session {
             program: program.clone(),
-            pool: Pool::new(threads),
+            pool: pool.clone(),
+            threads: locked(pool, |pool| pool.threads()),
             memory_limit: options.memory_limit,
             builtins: steps.map(|(index, step)| prepare(index, step)).collect::<Result<_, _>>()?,
             forms: linear_forms(program.plan()),
@@ -102,7 +120,7 @@ impl Session {
 
     /// The number of threads, with the calling one.
     pub fn threads(&self) -> usize {
-        self.pool.threads()
+        self.threads
     }
 
     /// Bytes held; arena, outputs and scratch are 0 until shapes are bound.
@@ -307,7 +325,7 @@ impl Session {
         };
         if moved || self.binding.as_ref().is_none_or(|binding| binding.bound_symbols() != symbols) {
             let old = self.binding.take();
-            let new = Binding::new(&self.program, symbols, self.pool.threads(), self.memory_limit, old)?;
+            let new = Binding::new(&self.program, symbols, self.threads, self.memory_limit, old)?;
             if let Some(device) = &mut self.device {
                 device.bind(&self.program, new.layout()).map_err(|source| Error::DeviceBind { source })?;
             }
@@ -335,9 +353,6 @@ impl Session {
     ) -> Result<(), Error> {
         let ordered: Vec<*mut u8> = order.iter().map(|&index| inputs[index]).collect();
         let binding = self.binding.as_mut().expect("bind_inputs has bound");
-        if binding.is_parallel() {
-            self.pool.begin_run();
-        }
         let weights = match self.program.stream() {
             None => None,
             Some(stream) => {
@@ -349,10 +364,16 @@ impl Session {
             }
         };
         let device = self.device.as_deref_mut();
-        let mut hands = Hands { builtins: &self.builtins, pool: &mut self.pool, device, attached, weights };
-        let done = binding.run(&self.program, &mut hands, &ordered, direct, observer);
-        drop(hands);
-        self.pool.end_run();
+        let done = locked(&self.pool, |pool| {
+            if binding.is_parallel() {
+                pool.begin_run();
+            }
+            let mut hands = Hands { builtins: &self.builtins, pool: &mut *pool, device, attached, weights };
+            let done = binding.run(&self.program, &mut hands, &ordered, direct, observer);
+            drop(hands);
+            pool.end_run();
+            done
+        });
         // What a failed run has left on the device is not to be built upon.
         if matches!(done, Err(Error::Device { .. } | Error::DeviceBind { .. })) {
             self.binding = None;
@@ -387,6 +408,24 @@ impl Session {
             }
             Base::Output(_) | Base::Arena | Base::Constants | Base::Input(_) => None,
         }
+    }
+}
+
+/// Threads for sessions.
+fn new_pool(options: Options) -> Result<Arc<Mutex<Pool>>, Error> {
+    let threads = thread_count(options.threads);
+    if threads > MOST_THREADS {
+        return Err(Error::TooManyThreads { threads, most: MOST_THREADS });
+    }
+    Ok(Arc::new(Mutex::new(Pool::new(threads))))
+}
+
+/// What `work` gives on `pool`, or where another session is at it, which may be the caller's caller, on this thread.
+fn locked<T>(pool: &Mutex<Pool>, work: impl FnOnce(&mut Pool) -> T) -> T {
+    match pool.try_lock() {
+        Ok(mut pool) => work(&mut pool),
+        Err(TryLockError::Poisoned(poisoned)) => work(&mut poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => work(&mut Pool::new(1)),
     }
 }
 

@@ -75,8 +75,8 @@ pub fn open_sessions(
 }
 
 fn all_on_cpu(programs: &[&Program], options: Options, why: Vec<Refusal>) -> Result<(Vec<Session>, Choice), Error> {
-    let sessions = programs.iter().map(|program| Session::new(&program.for_cpu(), options));
-    Ok((sessions.collect::<Result<_, _>>()?, Choice::Cpu { why }))
+    let programs: Vec<Program> = programs.iter().map(|program| program.for_cpu()).collect();
+    Ok((Session::new_all(&programs.iter().collect::<Vec<_>>(), options)?, Choice::Cpu { why }))
 }
 
 fn on_cpu(program: &Program, options: Options, why: Vec<Refusal>) -> Result<(Session, Choice), Error> {

@@ -69,8 +69,7 @@ pub(crate) fn sessions(
     options: Options,
 ) -> Result<(Vec<Session>, Option<String>), Diagnostic> {
     if compile.device == Device::Cpu {
-        let sessions = programs.iter().map(|program| Session::new(program, options).map_err(runtime_error));
-        return Ok((sessions.collect::<Result<_, _>>()?, None));
+        return Ok((Session::new_all(programs, options).map_err(runtime_error)?, None));
     }
     let (sessions, choice) = open_sessions(programs, &gpu(adapter, false), options).map_err(runtime_error)?;
     Ok((sessions, chosen(choice)))

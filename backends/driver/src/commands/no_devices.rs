@@ -42,6 +42,5 @@ pub(crate) fn sessions(
     if compile.device == Device::Gpu {
         return Err(without());
     }
-    let sessions = programs.iter().map(|program| Session::new(program, options).map_err(runtime_error));
-    Ok((sessions.collect::<Result<_, _>>()?, None))
+    Ok((Session::new_all(programs, options).map_err(runtime_error)?, None))
 }

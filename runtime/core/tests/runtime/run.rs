@@ -135,6 +135,27 @@ fn observers_see_every_step() {
     assert_eq!(seen, expected);
 }
 
+/// Whoever finds the threads at work, in the same thread or another, runs all the same.
+#[test]
+fn sessions_share_threads() {
+    let program = session(&crate::support::fixed_model(), 1).program().clone();
+    let options = Options { threads: 3, ..Options::default() };
+    let mut sessions = Session::new_all(&[&program, &program], options).expect("enough memory");
+    let [outer, inner] = sessions.as_mut_slice() else { panic!("two sessions") };
+    assert_eq!((outer.threads(), inner.threads()), (3, 3));
+    let (_, x) = floats(4);
+    let check = |session: &mut Session| {
+        let outputs = session.run(&[("x", x.view())]).expect("valid input");
+        assert_eq!(outputs[0].1.as_slice::<f32>(), Ok(&[20.0, 42.0, 64.0, 86.0][..]));
+    };
+    outer.run_observed(&[("x", x.view())], &mut |_| check(inner)).expect("valid input");
+    std::thread::scope(|scope| {
+        for session in [outer, inner] {
+            scope.spawn(|| (0..100).for_each(|_| check(session)));
+        }
+    });
+}
+
 #[test]
 fn wrong_inputs_are_named() {
     let mut session = session(&crate::support::symbolic_model(), 1);

@@ -65,9 +65,9 @@ pub struct CompileOptions {
     pub gpu_floats: Option<DType>,
     /// The most tokens that a language model keeps in mind; none for what it was made for, but no more than 4096.
     pub context: Option<usize>,
-    /// Tokens that the entry `prefill` of a language model takes at a time; none for the number that is estimated to be
-    /// the fastest (`stages::estimate_chunks`).
-    pub chunk: Option<u64>,
+    /// Tokens that the entries `prefill` of a language model take at a time; none for those that are estimated to be the
+    /// fastest (`stages::choose_chunks`).
+    pub chunks: Vec<u64>,
     /// How the linear layers of a language model are quantised; none for as they are.
     pub quantize: Option<Scheme>,
     /// By how much the perplexity may rise, 0.01 for 1 %: layers then have as few bits as that allows, those that
@@ -105,7 +105,7 @@ impl Default for CompileOptions {
             gpu: None,
             gpu_floats: None,
             context: None,
-            chunk: None,
+            chunks: Vec::new(),
             quantize: None,
             error_budget: None,
             calibration: Vec::new(),

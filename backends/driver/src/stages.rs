@@ -67,12 +67,22 @@ pub fn add_assets(options: &mut CompileOptions, path: &Path) -> Result<(), Diagn
 /// The programs that `module` is compiled to: one, or for a language model several (see `drupe-entries`).
 pub fn split(module: &Module, options: &CompileOptions) -> Result<Vec<Entry>, Diagnostic> {
     options.watch.stage("split", || {
-        let chunk = match options.chunk {
-            Some(tokens) => tokens,
-            None => drupe_entries::fastest_chunk(&estimate_chunks(module, options)?),
-        };
-        drupe_entries::split(module, &drupe_entries::Options { chunk, score: options.score })
+        let chunks = choose_chunks(&estimate_chunks(module, options)?, options);
+        drupe_entries::split(module, &drupe_entries::Options { chunks, score: options.score })
     })
+}
+
+/// The lengths of chunks that `options` ask for, or those that are the fastest by estimate; but one where there is a plan
+/// for a GPU, which would have as many shaders more to prepare at every start.
+pub fn choose_chunks(estimates: &[ChunkEstimate], options: &CompileOptions) -> Vec<u64> {
+    if !options.chunks.is_empty() {
+        return options.chunks.clone();
+    }
+    let mut chosen = drupe_entries::choose_chunks(estimates);
+    if options.gpu.is_some() {
+        chosen.truncate(1);
+    }
+    chosen
 }
 
 /// What a language model's prompts are expected to take by the length of chunks; nothing for other models.
@@ -102,7 +112,7 @@ pub fn lower(module: &Module, options: &CompileOptions) -> Result<Program, Diagn
 
 /// Every entry's program for the CPU and then, if the GPU's are asked for, every entry's for that.
 pub fn lower_for_all(entries: &[Entry], options: &CompileOptions) -> Result<Vec<Program>, Diagnostic> {
-    let named = |entry: &Entry, program| Program { entry: entry.name.into(), ..program };
+    let named = |entry: &Entry, program| Program { entry: entry.name.as_str().into(), ..program };
     let for_cpu = |entry: &Entry| Ok(named(entry, lower(&entry.module, options)?));
     let mut programs: Vec<Program> = entries.iter().map(for_cpu).collect::<Result<_, Diagnostic>>()?;
     if let Some(placement) = options.gpu {

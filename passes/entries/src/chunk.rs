@@ -1,11 +1,17 @@
-//! How many tokens a chunk of a prompt should have: few waste less of the last chunk, many read the weights less often.
+//! How many tokens chunks of a prompt should have: many read the weights less often, few waste less of the last chunk.
 
 use crate::{new_rows, without_outputs};
 use drupe_ir::{Body, DType, Diagnostic, Dim, Module, Node, Op, Type};
 use drupe_target::Target;
 
-/// The lengths to choose from.
+/// The lengths to choose the longest from.
 const LENGTHS: [u64; 5] = [32, 64, 128, 256, 512];
+
+/// How many times shorter the next length is: what is left of a prompt goes through few runs and fills little up.
+const SHORTER: u64 = 4;
+
+/// The least length beside a longer one: the weights' reading is most of its time.
+const SHORTEST: u64 = 16;
 
 /// Tokens of the prompt that estimates are for.
 const PROMPT: f64 = 512.0;
@@ -30,7 +36,7 @@ const STEP: f64 = 3e-6;
 pub struct ChunkEstimate {
     /// Tokens of a chunk.
     pub tokens: u64,
-    /// Tokens of a prompt of 512 read in a second.
+    /// Tokens of a prompt of 512 read in a second, in full chunks.
     pub rate: f64,
 }
 
@@ -43,8 +49,6 @@ pub struct ChunkEstimate {
 /// - what products read and write of the chunk, where it is more than the second-level caches of all cores hold: at the
 ///   memory's bandwidth, or twice that where the third level holds it;
 /// - some operations for every other element, and a start for every step with a fold.
-///
-/// The last chunk of a prompt is filled up: the tokens that are computed are half a chunk more than the prompt has.
 ///
 /// # Errors
 /// When the states do not all grow by one symbol.
@@ -61,15 +65,17 @@ pub fn estimate_chunks(module: &Module, target: &Target) -> Result<Vec<ChunkEsti
     let prefill = without_outputs(module);
     let estimate = |tokens: u64| {
         let chunk = Chunk { symbol: &symbol, tokens: tokens as i64, target };
-        let chunks = (PROMPT + tokens as f64 / 2.0) / tokens as f64;
-        ChunkEstimate { tokens, rate: PROMPT / (chunks * chunk.seconds(&prefill)) }
+        ChunkEstimate { tokens, rate: tokens as f64 / chunk.seconds(&prefill) }
     };
     Ok(lengths.into_iter().map(estimate).collect())
 }
 
-/// The tokens of a chunk by which prompts are read fastest; 1 where there is nothing to choose from.
-pub fn fastest_chunk(estimates: &[ChunkEstimate]) -> u64 {
-    estimates.iter().max_by(|a, b| a.rate.total_cmp(&b.rate)).map_or(1, |best| best.tokens)
+/// The lengths that read prompts fastest, longest first: that of the best rate, and for what is left of a prompt a quarter
+/// of that, and a quarter again, down to 16 tokens. One of 1 where there is nothing to choose from.
+pub fn choose_chunks(estimates: &[ChunkEstimate]) -> Vec<u64> {
+    let longest = estimates.iter().max_by(|a, b| a.rate.total_cmp(&b.rate)).map_or(1, |best| best.tokens);
+    let shorter = std::iter::successors(Some(longest / SHORTER), |length| Some(length / SHORTER));
+    std::iter::once(longest).chain(shorter.take_while(|length| *length >= SHORTEST)).collect()
 }
 
 /// A chunk of a length.

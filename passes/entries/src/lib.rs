@@ -7,11 +7,12 @@
 //! |---|---|---|
 //! | `decode` | 1 | all, and the states |
 //! | `prefill` | a chunk | the states |
+//! | `prefill_16`, say | a shorter chunk, of 16 | the states |
 //! | `score` | a chunk | all, and the states; only if asked for |
 //!
-//! A prompt is a loop: all but its last token go through `prefill`, a chunk at a time, and the last through `decode`,
-//! which says what comes next. Cutting a prompt into chunks is exact, because what a token sees are the tokens before it,
-//! which the states keep. The last chunk is filled up with any tokens: whoever comes after them never sees them, and the
+//! A prompt is a loop: all but its last token go through `prefill`, a chunk at a time, what is left through shorter
+//! chunks, if there are such, and the last token through `decode`, which says what comes next. Cutting a prompt into
+//! chunks is exact, because what a token sees are the tokens before it, which the states keep. The last chunk is filled up with any tokens: whoever comes after them never sees them, and the
 //! rows that they leave in the states are not counted. As `prefill` gives no logits, the vocabulary's projection, and all
 //! of the last layer but its keys and values, are not part of it.
 //!
@@ -30,9 +31,9 @@
 //!   %3 = reduce_sum(%2) axes=[0] : f32[1, 4]
 //!   return "cache.next" %2, "sum" %3
 //! }"#;
-//! let entries = drupe_entries::split(&drupe_ir::parse(text, "sums.ir")?, &Options { chunk: 16, score: false })?;
-//! let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
-//! assert_eq!(names, ["decode", "prefill"]);
+//! let entries = drupe_entries::split(&drupe_ir::parse(text, "sums.ir")?, &Options { chunks: vec![16, 4], score: false })?;
+//! let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+//! assert_eq!(names, ["decode", "prefill", "prefill_4"]);
 //! assert!(entries[0].module.to_string().contains(r#"%0: f32[1, 4] "x""#));
 //! assert_eq!(entries[1].module.graph.outputs.len(), 1);
 //! # Ok::<(), drupe_ir::Diagnostic>(())
@@ -44,7 +45,7 @@ mod bind;
 mod chunk;
 
 pub use bind::bind_symbol;
-pub use chunk::{ChunkEstimate, estimate_chunks, fastest_chunk};
+pub use chunk::{ChunkEstimate, choose_chunks, estimate_chunks};
 
 use drupe_ir::{Diagnostic, Module};
 use std::collections::BTreeSet;
@@ -54,16 +55,16 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// What it is called in the artifact; empty for a model of one entry.
-    pub name: &'static str,
+    pub name: String,
     /// What it computes.
     pub module: Module,
 }
 
 /// How to split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Tokens of a chunk: see [`fastest_chunk`].
-    pub chunk: u64,
+    /// Tokens of chunks, in any order: see [`choose_chunks`].
+    pub chunks: Vec<u64>,
     /// Whether there is an entry that gives the outputs for every token of a chunk, as perplexity needs.
     pub score: bool,
 }
@@ -71,26 +72,30 @@ pub struct Options {
 /// The entries of `module`; see the crate's page.
 ///
 /// # Errors
-/// When the module has states, but not one symbol for the number of new rows; when a chunk is longer than it may be.
+/// When the module has states, but not one symbol for the number of new rows; when a chunk is longer than it may be, two
+/// are of one length, or there is none.
 pub fn split(module: &Module, options: &Options) -> Result<Vec<Entry>, Diagnostic> {
     if module.states.is_empty() {
-        return Ok(vec![Entry { name: "", module: module.clone() }]);
+        return Ok(vec![Entry { name: String::new(), module: module.clone() }]);
     }
     let symbol = new_rows(module)?;
     let most = module.symbols.get(&symbol).map_or(u64::MAX, |range| range.max);
-    let length = options.chunk;
-    if length == 0 || length > most {
-        let message = format!("chunks of {length} tokens, where `{symbol}` is 1 to {most}");
-        return Err(Diagnostic::new("chunk", message).help("choose another length by --chunk"));
+    let lengths: BTreeSet<u64> = options.chunks.iter().copied().collect();
+    let unfit = lengths.iter().find(|length| **length == 0 || **length > most);
+    let fault = match (unfit, lengths.last()) {
+        (Some(length), _) => Err(format!("chunks of {length} tokens, where `{symbol}` is 1 to {most}")),
+        (None, None) => Err("chunks of no length".to_owned()),
+        _ if lengths.len() < options.chunks.len() => Err(format!("chunks {:?}, two of one length", options.chunks)),
+        (None, Some(longest)) => Ok(*longest),
+    };
+    let longest = fault.map_err(|message| Diagnostic::new("chunk", message).help("choose other lengths by --chunk"))?;
+    let mut entries = vec![Entry { name: "decode".into(), module: bind_symbol(module, &symbol, 1)? }];
+    for length in lengths.into_iter().rev() {
+        let name = if length == longest { "prefill".into() } else { format!("prefill_{length}") };
+        entries.push(Entry { name, module: without_outputs(&bind_symbol(module, &symbol, length)?) });
     }
-    let chunk = bind_symbol(module, &symbol, length)?;
-    let prefill = without_outputs(&chunk);
-    let mut entries = vec![
-        Entry { name: "decode", module: bind_symbol(module, &symbol, 1)? },
-        Entry { name: "prefill", module: prefill },
-    ];
     if options.score {
-        entries.push(Entry { name: "score", module: chunk });
+        entries.push(Entry { name: "score".into(), module: bind_symbol(module, &symbol, longest)? });
     }
     Ok(entries)
 }
@@ -112,7 +117,7 @@ pub fn entry(mut entries: Vec<Entry>, name: &str) -> Result<Entry, Diagnostic> {
     match entries.iter().position(|entry| entry.name == name) {
         Some(position) => Ok(entries.swap_remove(position)),
         None => {
-            let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
+            let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
             Err(Diagnostic::new("arguments", format!("the model has no entry {name:?}, only {names:?}")))
         }
     }

@@ -55,9 +55,12 @@ fn kept(outputs: &Tensors, rows: usize) -> Tensors {
 #[test]
 fn chunks_and_tokens_are_the_whole() {
     let module = parse(SUMS, "sums.ir").expect("a module");
-    let entries = split(&module, &Options { chunk: 4, score: true }).expect("entries");
-    assert_eq!(entries.iter().map(|entry| entry.name).collect::<Vec<_>>(), ["decode", "prefill", "score"]);
-    let [decode, prefill, score] = entries.as_slice() else { panic!("three entries") };
+    let entries = split(&module, &Options { chunks: vec![4, 2], score: true }).expect("entries");
+    assert_eq!(
+        entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(),
+        ["decode", "prefill", "prefill_2", "score"]
+    );
+    let [decode, prefill, shorter, score] = entries.as_slice() else { panic!("four entries") };
     for entry in &entries {
         entry.module.verify().expect("a sound module");
     }
@@ -65,19 +68,22 @@ fn chunks_and_tokens_are_the_whole() {
     let x: Vec<f32> = (0..22).map(|value| (value as f32 * 0.7).sin()).collect();
     let empty: Tensors = [("a".into(), numbers(0, 2, &[])), ("b".into(), numbers(0, 1, &[]))].into_iter().collect();
     let whole = run(&module, &x, &empty);
+    let close = |found: &TensorData, expected: &TensorData| {
+        assert!(compare(expected, found).is_within(Tolerance::Compiled), "{found:?} {expected:?}");
+    };
     // Eleven tokens: two chunks of four, one of two that is filled up, and one token.
     let (mut states, mut scored) = (empty, Vec::new());
     for (start, count) in [(0, 4), (4, 4), (8, 2)] {
         let mut chunk = x[start * 2..(start + count) * 2].to_vec();
+        let short = run(&shorter.module, &chunk[..4], &states);
         chunk.resize(8, 1e6);
         scored.extend(floats(&run(&score.module, &chunk, &states)["y"])[..count * 2].to_vec());
-        states = kept(&run(&prefill.module, &chunk, &states), start + count);
+        let long = run(&prefill.module, &chunk, &states);
+        close(&kept(&long, start + 2)["a"], &kept(&short, start + 2)["a"]);
+        states = kept(&long, start + count);
     }
     let last = run(&decode.module, &x[20..], &states);
     scored.extend(floats(&last["y"]));
-    let close = |found: &TensorData, expected: &TensorData| {
-        assert!(compare(expected, found).is_within(Tolerance::Compiled), "{found:?} {expected:?}");
-    };
     close(&numbers(11, 2, &scored), &whole["y"]);
     close(&last["a.next"], &whole["a.next"]);
     close(&last["b.next"], &whole["b.next"]);
@@ -86,10 +92,14 @@ fn chunks_and_tokens_are_the_whole() {
 #[test]
 fn what_cannot_be_split_is_an_error() {
     let module = parse(SUMS, "sums.ir").expect("a module");
-    let fault =
-        |module: &Module, chunk| split(module, &Options { chunk, score: false }).expect_err("refused").to_string();
-    assert!(fault(&module, 65).contains("chunks of 65 tokens"), "{}", fault(&module, 65));
-    assert!(fault(&module, 0).contains("chunks of 0 tokens"));
+    let fault = |module: &Module, chunks: &[u64]| {
+        let options = Options { chunks: chunks.to_vec(), score: false };
+        split(module, &options).expect_err("refused").to_string()
+    };
+    assert!(fault(&module, &[16, 65]).contains("chunks of 65 tokens"), "{}", fault(&module, &[16, 65]));
+    assert!(fault(&module, &[16, 0]).contains("chunks of 0 tokens"));
+    assert!(fault(&module, &[16, 4, 16]).contains("[16, 4, 16], two of one length"));
+    assert!(fault(&module, &[]).contains("chunks of no length"));
     let uneven = r#"
     dim m in 1..=8
     dim n in 1..=8
@@ -102,5 +112,5 @@ fn what_cannot_be_split_is_an_error() {
       return "a.next" %4, "b.next" %5
     }"#;
     let module = parse(uneven, "uneven.ir").expect("a module");
-    assert!(fault(&module, 4).contains("the same symbol"), "{}", fault(&module, 4));
+    assert!(fault(&module, &[4]).contains("the same symbol"), "{}", fault(&module, &[4]));
 }

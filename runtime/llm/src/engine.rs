@@ -1,5 +1,6 @@
 //! The engine: runs a model's entries over contexts.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,8 +10,11 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::model::LanguageModel;
 
-/// Fewer tokens than this part of a chunk are read one by one: a chunk that is mostly filling costs more.
-const SMALL_PART: usize = 8;
+/// A chunk takes about as long as it would for so many tokens more: the weights are read, whatever for.
+const START: usize = 16;
+
+/// The tokens of a chunk that take as long as a token by itself.
+const SINGLE: usize = 11;
 
 /// Sees the name of an entry, and a step of it that was run.
 type Observer<'a> = &'a mut dyn FnMut(&str, StepReport<'_>);
@@ -19,7 +23,8 @@ type Observer<'a> = &'a mut dyn FnMut(&str, StepReport<'_>);
 pub struct Engine {
     model: LanguageModel,
     decode: Session,
-    prefill: Session,
+    /// One for each length of chunks.
+    prefills: Vec<Session>,
     score: Option<Session>,
     logits: Vec<f32>,
 }
@@ -51,8 +56,7 @@ impl Engine {
     /// # Errors
     /// As for [`Session::new`].
     pub fn new(model: &LanguageModel, options: Options) -> Result<Engine, Error> {
-        let sessions = model.programs().into_iter().map(|program| Session::new(program, options));
-        Engine::with_sessions(model, sessions.collect::<Result<_, _>>()?)
+        Engine::with_sessions(model, Session::new_all(&model.programs(), options)?)
     }
 
     /// An engine for `model` that runs it in `sessions`, one for each of [`LanguageModel::programs`], on the CPU or on a
@@ -70,10 +74,9 @@ impl Engine {
             return Err(Error::OtherSessions);
         }
         let mut sessions = sessions.into_iter();
-        let (Some(decode), Some(prefill), score) = (sessions.next(), sessions.next(), sessions.next()) else {
-            return Err(Error::OtherSessions);
-        };
-        Ok(Engine { decode, prefill, score, model: model.clone(), logits: Vec::new() })
+        let decode = sessions.next().ok_or(Error::OtherSessions)?;
+        let prefills = sessions.by_ref().take(model.chunks().len()).collect();
+        Ok(Engine { decode, prefills, score: sessions.next(), model: model.clone(), logits: Vec::new() })
     }
 
     /// The model.
@@ -96,9 +99,8 @@ impl Engine {
 
     /// Bytes that were copied between the host's memory and a GPU's; none on the CPU.
     pub fn crossed(&self) -> Crossed {
-        let sessions = [Some(&self.decode), Some(&self.prefill), self.score.as_ref()];
-        let all = sessions.into_iter().flatten().map(Session::crossed);
-        all.fold(Crossed::default(), |sum, one| Crossed {
+        let sessions = std::iter::once(&self.decode).chain(&self.prefills).chain(&self.score);
+        sessions.map(Session::crossed).fold(Crossed::default(), |sum, one| Crossed {
             to_device: sum.to_device + one.to_device,
             from_device: sum.from_device + one.from_device,
         })
@@ -107,8 +109,9 @@ impl Engine {
     /// Makes `context` one in which exactly `tokens` were read, and gives the logits of what comes next. Tokens that
     /// it starts with already are not read again, but for the last.
     ///
-    /// All but the last token go through `prefill`, in chunks; where a chunk does not fit the context any more, or
-    /// fewer than an eighth of one are left, they go through `decode` one by one, as the last does.
+    /// All but the last token go through `prefill`, in chunks of the lengths that there are, so that few runs are needed
+    /// and little is filled up; where no chunk fits the context any more, and where few tokens are left, they go through
+    /// `decode` one by one, as the last does.
     ///
     /// # Errors
     /// When there are no tokens, unknown ones, or more than fit; when cancelled. What was read by then stays.
@@ -152,18 +155,20 @@ impl Engine {
         cancel: &Cancel,
         observer: &mut Option<Observer<'_>>,
     ) -> Result<(), Error> {
-        let chunk = self.model.chunk();
         while context.tokens().len() < tokens.len() {
             if cancel.is_cancelled() {
                 return Err(Error::Cancelled);
             }
             let rest = &tokens[context.tokens().len()..];
-            let fits = context.tokens().len() + chunk <= self.model.context_length();
-            if fits && rest.len().saturating_mul(SMALL_PART) >= chunk {
-                let part = &rest[..rest.len().min(chunk)];
-                run(&mut self.prefill, &self.model, context, part, chunk, observer)?;
-            } else {
-                self.step_with(context, rest[0], observer)?;
+            let room = self.model.context_length().saturating_sub(context.tokens().len());
+            let lengths: Vec<usize> = self.model.chunks().iter().copied().filter(|length| *length <= room).collect();
+            let length = next_run(&lengths, rest.len());
+            match self.model.chunks().iter().position(|chunk| *chunk == length && length > 1) {
+                Some(index) => {
+                    let part = &rest[..rest.len().min(length)];
+                    run(&mut self.prefills[index], &self.model, context, part, length, observer)?;
+                }
+                None => _ = self.step_with(context, rest[0], observer)?,
             }
         }
         Ok(())
@@ -203,37 +208,30 @@ impl Engine {
         cancel: &Cancel,
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), Error> {
-        if self.score.is_none() {
-            return Err(Error::NoScore);
-        }
         self.check_room(context.tokens().len() + tokens.len())?;
         self.check(tokens)?;
-        let chunk = self.model.chunk();
+        let score = self.score.as_mut().ok_or(Error::NoScore)?;
+        let chunk = self.model.chunks()[0];
         let mut left = tokens;
-        while let Some(&first) = left.first() {
+        while !left.is_empty() {
             if cancel.is_cancelled() {
                 return Err(Error::Cancelled);
             }
             let start = context.tokens().len();
             let fits = start + chunk <= self.model.context_length();
-            let part = &left[..if fits { left.len().min(chunk) } else { 1 }];
-            if !fits {
-                let logits = self.step(context, first)?;
-                if start >= from {
-                    visit(start, logits);
-                }
-            } else if start + part.len() <= from {
-                run(&mut self.prefill, &self.model, context, part, chunk, &mut None)?;
-            } else {
-                let session = self.score.as_mut().ok_or(Error::NoScore)?;
-                let outputs = run(session, &self.model, context, part, chunk, &mut None)?;
-                let all = outputs.first().map(|output| output.tensor.as_slice::<f32>()).transpose();
-                let all = all.map_err(drupe_runtime::Error::from)?.unwrap_or_default();
-                let rows = all.chunks_exact(self.model.vocabulary()).take(part.len());
-                let shown = rows.enumerate().filter(|(row, _)| start + row >= from);
-                shown.for_each(|(row, logits)| visit(start + row, logits));
-            }
-            left = &left[part.len()..];
+            let (part, rest) = left.split_at(if fits { left.len().min(chunk) } else { 1 });
+            let (session, length) = match fits {
+                false => (&mut self.decode, 1),
+                true if start + part.len() <= from => (&mut self.prefills[0], chunk),
+                true => (&mut *score, chunk),
+            };
+            let outputs = run(session, &self.model, context, part, length, &mut None)?;
+            let all = outputs.first().map(|output| output.tensor.as_slice::<f32>()).transpose();
+            let all = all.map_err(drupe_runtime::Error::from)?.unwrap_or_default();
+            let rows = all.chunks_exact(self.model.vocabulary()).take(part.len());
+            let shown = rows.enumerate().filter(|(row, _)| start + row >= from);
+            shown.for_each(|(row, logits)| visit(start + row, logits));
+            left = rest;
         }
         Ok(())
     }
@@ -284,6 +282,19 @@ fn run<'a>(
     Ok(outputs)
 }
 
+/// The length of the run, one of `chunks` or one token, that is the first of those which read `rest` tokens soonest.
+fn next_run(chunks: &[usize], rest: usize) -> usize {
+    let longest = chunks.iter().copied().max().unwrap_or(1);
+    // What so many tokens cost, and the longest run to begin with.
+    let mut soonest = vec![(0, Reverse(1))];
+    for tokens in 1..=rest.min(longest) {
+        let run = |length: usize, cost: usize| (soonest[tokens.saturating_sub(length)].0 + cost, Reverse(length));
+        let best = chunks.iter().map(|length| run(*length, START + length)).fold(run(1, SINGLE), Ord::min);
+        soonest.push(best);
+    }
+    if rest > longest { longest } else { soonest[rest].1.0 }
+}
+
 /// The first output's only row.
 fn copy_logits(outputs: &[OutputView], logits: &mut Vec<f32>) -> Result<(), Error> {
     logits.clear();
@@ -291,4 +302,36 @@ fn copy_logits(outputs: &[OutputView], logits: &mut Vec<f32>) -> Result<(), Erro
         logits.extend_from_slice(output.tensor.as_slice::<f32>().map_err(drupe_runtime::Error::from)?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_run;
+
+    /// The runs by which so many tokens are read.
+    fn runs(chunks: &[usize], tokens: usize) -> Vec<usize> {
+        let (mut left, mut lengths) = (tokens, Vec::new());
+        while left > 0 {
+            let length = next_run(chunks, left);
+            left = left.saturating_sub(length);
+            lengths.push(length);
+        }
+        lengths
+    }
+
+    #[test]
+    fn prompts_are_read_in_few_runs_that_fill_little_up() {
+        let chunks = [256, 64, 16];
+        assert_eq!(runs(&chunks, 512), [256, 256]);
+        assert_eq!(runs(&chunks, 300), [256, 64], "twenty tokens too many cost less than two runs");
+        assert_eq!(runs(&chunks, 275), [256, 16, 16]);
+        assert_eq!(runs(&chunks, 250), [256]);
+        assert_eq!(runs(&chunks, 20), [16, 16]);
+        assert_eq!(runs(&chunks, 2), [1, 1]);
+        assert_eq!(runs(&[128], 130), [128, 1, 1]);
+        assert_eq!(runs(&[128], 13), [1; 13], "not as long as a chunk");
+        assert_eq!(runs(&[128], 14), [128]);
+        assert_eq!(runs(&[], 3), [1; 3], "no chunk fits any more");
+        assert!(runs(&chunks, 0).is_empty());
+    }
 }

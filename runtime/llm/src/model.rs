@@ -19,10 +19,12 @@ pub struct LanguageModel(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     decode: Program,
-    prefill: Program,
+    /// One for each of `chunks`.
+    prefills: Vec<Program>,
     score: Option<Program>,
     tokens_input: String,
-    chunk: usize,
+    /// Longest first.
+    chunks: Vec<usize>,
     vocabulary: usize,
     context: usize,
     tokenizer: Option<Tokenizer>,
@@ -50,13 +52,22 @@ impl LanguageModel {
     /// When the artifact's entries are no language model's, or an asset cannot be read.
     pub fn new(program: &Program) -> Result<LanguageModel, Error> {
         let entry = |name: &'static str| program.for_entry(name).ok_or(Error::Form(FormFault::NoEntry { name }));
-        let (decode, prefill) = (entry("decode")?, entry("prefill")?);
+        let decode = entry("decode")?;
         let score = program.for_entry("score");
         let (tokens_input, one) = tokens_input(&decode, "decode")?;
-        let (_, chunk) = tokens_input_named(&prefill, "prefill", &tokens_input)?;
         let vocabulary = logits(&decode, "decode", one)?;
-        if one != 1 || plain_outputs(&prefill).next().is_some() {
+        let mut prefills = vec![entry("prefill")?];
+        let shorter = program.entries().filter(|name| name.starts_with("prefill_"));
+        prefills.extend(shorter.filter_map(|name| program.for_entry(name)));
+        let length = |prefill: &Program| Ok(tokens_input_named(prefill, "prefill", &tokens_input)?.1);
+        let chunks: Vec<usize> = prefills.iter().map(length).collect::<Result<_, Error>>()?;
+        let chunk = chunks[0];
+        if one != 1 || prefills.iter().any(|prefill| plain_outputs(prefill).next().is_some()) {
             let (entry, expected) = ("decode", "one new token, and `prefill` no outputs but the states");
+            return Err(Error::Form(FormFault::Ports { entry, expected }));
+        }
+        if !chunks.is_sorted_by(|longer, shorter| longer > shorter) || chunks.last() == Some(&0) {
+            let (entry, expected) = ("prefill", "chunks of some tokens, and each entry behind it shorter ones");
             return Err(Error::Form(FormFault::Ports { entry, expected }));
         }
         if let Some(score) = &score {
@@ -79,10 +90,10 @@ impl LanguageModel {
         let template = settings.template.as_ref().map(|text| ChatTemplate::new(text, &settings.special)).transpose()?;
         Ok(LanguageModel(Arc::new(Parts {
             decode,
-            prefill,
+            prefills,
             score,
             tokens_input,
-            chunk,
+            chunks,
             vocabulary,
             context,
             tokenizer,
@@ -129,9 +140,9 @@ impl LanguageModel {
         self.0.context
     }
 
-    /// Tokens of a chunk of a prompt.
-    pub fn chunk(&self) -> usize {
-        self.0.chunk
+    /// Tokens of the chunks that prompts are read in, longest first.
+    pub fn chunks(&self) -> &[usize] {
+        &self.0.chunks
     }
 
     /// Tokens that there are logits for.
@@ -139,10 +150,10 @@ impl LanguageModel {
         self.0.vocabulary
     }
 
-    /// The programs of its entries, `decode`, `prefill` and, if there is one, `score`: those that an engine has sessions
-    /// of.
+    /// The programs of its entries, those that an engine has sessions of: `decode`, `prefill` and its shorter ones, and
+    /// `score` if there is one.
     pub fn programs(&self) -> Vec<&Program> {
-        [&self.0.decode, &self.0.prefill].into_iter().chain(&self.0.score).collect()
+        std::iter::once(&self.0.decode).chain(&self.0.prefills).chain(&self.0.score).collect()
     }
 
     pub(crate) fn decode(&self) -> &Program {

@@ -12,7 +12,7 @@ pub fn split(test: &FileTest) -> Result<String, String> {
     };
     let chunk = chunk.parse().map_err(|_| format!("`{chunk}` is no number of tokens"))?;
     let before = module(test)?;
-    let entries = split_entries(&before, &Options { chunk, score: true });
+    let entries = split_entries(&before, &Options { chunks: vec![chunk], score: true });
     let after = entry(entries.map_err(|error| error.to_string())?, name).map_err(|error| error.to_string())?.module;
     after.verify().map_err(|error| format!("{error}\n{after}"))?;
     for run in runs(test, &after, 0)? {

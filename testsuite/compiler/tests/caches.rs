@@ -147,7 +147,7 @@ impl Case {
     fn check(&self) {
         let (module, data) = (self.module(), Data::of(self));
         for options in ways() {
-            let options = CompileOptions { chunk: Some(CHUNK as u64), score: true, cache: self.cache, ..options };
+            let options = CompileOptions { chunks: vec![CHUNK as u64], score: true, cache: self.cache, ..options };
             let artifact = compile(&module, &options).expect("it compiles");
             for level in drupe::stages::target(&options).levels {
                 let way = format!("{} {} {:?} {}", options.backend.name(), level.name, self.cache, self.size);

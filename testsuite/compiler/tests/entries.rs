@@ -108,7 +108,7 @@ impl Model {
 fn kernels_that_are_equal_in_two_entries_are_emitted_once() {
     let module = parse(TOY, "toy.ir").expect("a module");
     for options in ways() {
-        let options = drupe::CompileOptions { chunk: Some(8), score: true, ..options };
+        let options = drupe::CompileOptions { chunks: vec![8], score: true, ..options };
         let entries = stages::rewrite_all(stages::split(&module, &options).expect("entries"), &options);
         let programs = stages::lower_for_all(&entries.expect("rewritten"), &options).expect("lowered");
         let octets = |names: &[&str]| -> usize {
@@ -143,7 +143,7 @@ fn check(cache: Option<DType>, within: f64) {
         assert!(report.mismatch.is_none() && report.max_rel_to_range <= within, "{way}: token {at}: {report}");
     };
     for options in ways() {
-        let options = drupe::CompileOptions { chunk: Some(8), score: true, cache, ..options };
+        let options = drupe::CompileOptions { chunks: vec![8], score: true, cache, ..options };
         let artifact = compile(&module, &options).expect("it compiles");
         for level in drupe::stages::target(&options).levels {
             for threads in [1, 2] {

@@ -32,7 +32,7 @@ pub fn greedy(reference: &Reference, engine: Engine) -> Option<Result<Greedy, Di
     let text = std::fs::read_to_string(path).ok()?;
     Some(read(&text).and_then(|text| {
         // Chunks so short that the prompts here go through them.
-        let options = CompileOptions { backend, chunk: Some(8), ..CompileOptions::default() };
+        let options = CompileOptions { backend, chunks: vec![8], ..CompileOptions::default() };
         let module =
             drupe_safetensors::import(&reference.folder, &Options { context: Some(512), ..Options::default() })?;
         follow(&drupe::compile(&module, &options)?, &text)

@@ -129,7 +129,7 @@ impl Engine {
         let target = target.clone();
         let options = CompileOptions { backend, target, gpu, gpu_floats, ..CompileOptions::default() };
         let module = stages::rewrite(&module, &options)?;
-        let programs = stages::lower_for_all(&[Entry { name: "", module: module.clone() }], &options)?;
+        let programs = stages::lower_for_all(&[Entry { name: String::new(), module: module.clone() }], &options)?;
         let all: Vec<_> = programs.iter().collect();
         let code = stages::emit(&all, &options)?;
         let run: Box<Run> = match self {

@@ -85,7 +85,8 @@ pub(crate) fn bench(
     if as_json {
         let value = json!({
             "device": device, "token_bytes_to_device": crossed.to_device,
-            "token_bytes_from_device": crossed.from_device, "model": name, "threads": engine.threads(), "level": level, "rounds": how.rounds,
+            "token_bytes_from_device": crossed.from_device, "model": name, "threads": engine.threads(),
+            "level": level, "chunks": model.chunks(), "rounds": how.rounds,
             "prompt_tokens": how.prompt, "generated_tokens": how.r#gen,
             "prompt_tokens_per_second": rate(how.prompt, prompt.1),
             "best_prompt_tokens_per_second": rate(how.prompt, prompt.0),
@@ -112,6 +113,7 @@ pub(crate) fn bench(
         let (to, from) = (console::bytes(crossed.to_device), console::bytes(crossed.from_device));
         format!("; {to} go to the GPU and {from} come back")
     });
+    let chunks: Vec<String> = model.chunks().iter().map(usize::to_string).collect();
     let mut text = format!(
         "{name}  {machine}  chunks of {}\n\
          prompt of {:<6} median {:>8.1} tokens/s   best {:>8.1} tokens/s\n\
@@ -119,7 +121,7 @@ pub(crate) fn bench(
          first token      median {:>8}            best {:>8}\n\
          a token reads {}, so {:.1} GB/s{}\n\
          states {}, {} rounds\n",
-        model.chunk(),
+        chunks.join(", "),
         how.prompt,
         rate(how.prompt, prompt.1),
         rate(how.prompt, prompt.0),

@@ -225,10 +225,9 @@ fn report(quantized: &QuantizeReport) -> String {
     text
 }
 
-/// The length of chunks, and a line for each that they may have; nothing where there are no chunks.
+/// The lengths of chunks, and a line for each that they may have; nothing where there are no chunks.
 fn chunk_report(module: &Module, options: &CompileOptions) -> Result<String, Diagnostic> {
     let estimates = stages::estimate_chunks(module, options)?;
-    let chosen = options.chunk.unwrap_or(drupe_entries::fastest_chunk(&estimates));
     if estimates.is_empty() {
         return Ok(String::new());
     }
@@ -236,8 +235,9 @@ fn chunk_report(module: &Module, options: &CompileOptions) -> Result<String, Dia
     for estimate in &estimates {
         table.row([estimate.tokens.to_string(), format!("{:.0}", estimate.rate)]);
     }
-    let how = if options.chunk.is_some() { "as asked for" } else { "the fastest by estimate" };
-    Ok(table.text() + &format!("chunks of {chosen} tokens, {how}\n"))
+    let how = if options.chunks.is_empty() { "the fastest by estimate" } else { "as asked for" };
+    let chosen: Vec<String> = stages::choose_chunks(&estimates, options).iter().map(u64::to_string).collect();
+    Ok(table.text() + &format!("chunks of {} tokens, {how}\n", chosen.join(", ")))
 }
 
 fn create_folder(folder: &Path) -> Result<(), Diagnostic> {

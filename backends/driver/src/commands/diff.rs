@@ -69,7 +69,7 @@ impl Diff {
         options.gpu_floats.get_or_insert(DType::F32);
         let imported = import(&self.model, &options)?;
         let rewritten = stages::rewrite(&imported, &options)?;
-        let entry = drupe::Entry { name: "", module: rewritten.clone() };
+        let entry = drupe::Entry { name: String::new(), module: rewritten.clone() };
         let programs = stages::lower_for_all(&[entry], &options)?;
         let programs: Vec<_> = programs.iter().collect();
         let artifact = stages::write(&programs, &stages::emit(&programs, &options)?, &options)?;

@@ -38,9 +38,10 @@ pub(crate) struct CompileArgs {
     /// How many tokens a language model keeps in mind; what it was made for, up to 4096, if not given
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
-    /// How many tokens of a prompt a language model takes at a time; what is estimated to be the fastest if not given
-    #[arg(long, value_name = "TOKENS")]
-    chunk: Option<u64>,
+    /// How many tokens of a prompt a language model takes at a time, and what is left of one: 256,64,16, say; what is
+    /// estimated to be the fastest if not given
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',')]
+    chunk: Vec<u64>,
     /// How a language model's linear layers are quantised: w8a8, w4a8, and more; w8a8-outliers, say
     #[arg(long, value_name = "SCHEME")]
     quant: Option<drupe::Scheme>,
@@ -136,7 +137,7 @@ impl CompileArgs {
                 Floats::F16 => Some(DType::F16),
             },
             context: self.context,
-            chunk: self.chunk,
+            chunks: self.chunk.clone(),
             quantize: self.quant,
             error_budget: self.error_budget,
             cache: self.cache.dtype(),

@@ -46,7 +46,7 @@ fn every_family_has_one_test() {
     let plan = gpu_plan(&module);
     let options = gpu_options();
     let rewritten = stages::rewrite(&module, &options).expect("a valid module");
-    let entries = [drupe::Entry { name: "", module: rewritten }];
+    let entries = [drupe::Entry { name: String::new(), module: rewritten }];
     let programs = stages::lower_for_all(&entries, &options).expect("a valid module");
     let tests = tests(&plan);
     let families: BTreeSet<&str> = tests.values().map(|test| test.family.as_str()).collect();

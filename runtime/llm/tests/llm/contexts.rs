@@ -1,12 +1,13 @@
 //! Contexts: what was read once is not read again, and nothing comes out different.
 
 use drupe_ir::DType;
+use drupe_runtime::StepReport;
 use drupe_runtime_llm::{
     Cancel, Context, ContextShift, Engine, Error, GenerateOptions, Sampling, generate, perplexity,
 };
 use std::ops::ControlFlow;
 
-use crate::toy::{CHUNK, CONTEXT, WINDOW, engine, noise, windowed_engine};
+use crate::toy::{CHUNK, CONTEXT, SHORT_CHUNK, WINDOW, engine, noise, windowed_engine};
 
 fn read(engine: &mut Engine, context: &mut Context, tokens: &[u32]) -> Vec<f32> {
     engine.read(context, tokens, &Cancel::default()).expect("it fits").to_vec()
@@ -34,6 +35,31 @@ fn chunks_are_as_good_as_single_tokens() {
         assert_close(&read(&mut engine, &mut context, &tokens[..count]), &expected[count - 1]);
         assert_eq!(context.tokens(), &tokens[..count]);
     }
+}
+
+#[test]
+fn what_no_chunk_holds_goes_through_shorter_ones() {
+    let (mut engine, tokens) = (engine(), noise(CONTEXT));
+    assert_eq!(engine.model().chunks(), [CHUNK, SHORT_CHUNK]);
+    let runs = |engine: &mut Engine, before: usize, count: usize| {
+        let mut context = engine.context().expect("memory");
+        engine.read(&mut context, &tokens[..before], &Cancel::default()).expect("it fits");
+        let mut entries: Vec<String> = Vec::new();
+        let mut observe = |entry: &str, step: StepReport<'_>| {
+            if step.index == 0 {
+                entries.push(entry.to_owned());
+            }
+        };
+        engine.read_observed(&mut context, &tokens[..count], &Cancel::default(), &mut observe).expect("it fits");
+        entries
+    };
+    let shorter = format!("prefill_{SHORT_CHUNK}");
+    assert_eq!(runs(&mut engine, 1, CHUNK + SHORT_CHUNK + 2), ["prefill", &shorter, "decode"]);
+    assert_eq!(runs(&mut engine, 1, CHUNK + SHORT_CHUNK + 1), ["prefill", &shorter, "decode"], "one is filled up");
+    assert_eq!(runs(&mut engine, 1, 3), ["decode", "decode"]);
+    // At the context's end a shorter chunk fits where the longer one does not.
+    let last = runs(&mut engine, CONTEXT - CHUNK + 1, CONTEXT);
+    assert_eq!(last[..5], vec![shorter; 5][..]);
 }
 
 #[test]

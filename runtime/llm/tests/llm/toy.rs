@@ -10,6 +10,8 @@ use serde_json::{Map, Value, json};
 
 /// The token that ends an output.
 pub const END: u32 = 257;
+/// Tokens of a shorter chunk.
+pub const SHORT_CHUNK: usize = 3;
 /// Tokens of a chunk.
 pub const CHUNK: usize = 16;
 /// Tokens of the context.
@@ -124,8 +126,13 @@ pub fn gpu_artifact(text: &str, cache: Option<DType>, floats: DType) -> Vec<u8> 
 
 fn compiled(text: &str, options: CompileOptions, assets: Vec<(String, Vec<u8>)>) -> Vec<u8> {
     let assets = assets.into_iter().map(|(name, bytes)| (name, Arc::from(bytes))).collect();
-    let options =
-        CompileOptions { backend: Backend::Cranelift, chunk: Some(CHUNK as u64), score: true, assets, ..options };
+    let options = CompileOptions {
+        backend: Backend::Cranelift,
+        chunks: vec![CHUNK as u64, SHORT_CHUNK as u64],
+        score: true,
+        assets,
+        ..options
+    };
     drupe::compile(&parse(text, "toy.ir").expect("a module"), &options).expect("it compiles")
 }
 

@@ -106,6 +106,8 @@ typedef struct {
   // Dispatches after which work is given to the GPU even if nothing waits for it; 0 for as late as possible.
   // Small numbers, as 8, leave gaps for others who use the GPU, such as a phone's screen.
   uint32_t dispatches_per_submit;
+  // Whether all others who use the GPU go first, if it has queues of such priority.
+  bool low_priority;
   // Whether software that acts as a GPU may be used though it is not named.
   bool software;
 } DrupeGpuOptions;
@@ -325,6 +327,35 @@ DrupeStatus drupe_language_generate(const DrupeLanguage *language,
 // # Safety
 // `language` is null or a live handle.
 DrupeStatus drupe_language_cancel(const DrupeLanguage *language);
+#endif
+
+#if (defined(DRUPE_GPU) && defined(DRUPE_LLM))
+// `drupe_language_open` with everything on the best GPU that `options` allow and the artifact has plans for, what was
+// read included; otherwise on the CPU: see `drupe_language_gpu`. `options` may be null for the usual; `threads` are for
+// the steps that the CPU does. Null on failure.
+//
+// # Safety
+// `path` is null or a NUL-terminated string, `options` null or the address of options whose texts are null or
+// NUL-terminated.
+DrupeLanguage *drupe_language_open_gpu(const char *path,
+                                       size_t threads,
+                                       const DrupeGpuOptions *options);
+#endif
+
+#if (defined(DRUPE_GPU) && defined(DRUPE_LLM))
+// The name of the GPU that the model runs on; null if it runs on the CPU. Lives as long as the model.
+//
+// # Safety
+// `language` is null or a live handle.
+const char *drupe_language_gpu(const DrupeLanguage *language);
+#endif
+
+#if (defined(DRUPE_GPU) && defined(DRUPE_LLM))
+// Why the model runs on the CPU, as for `drupe_session_why_cpu`. Lives as long as the model.
+//
+// # Safety
+// `language` is null or a live handle.
+const char *drupe_language_why_cpu(const DrupeLanguage *language);
 #endif
 
 // Maps and verifies the artifact at a path (UTF-8). Null on failure.

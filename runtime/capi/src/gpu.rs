@@ -25,6 +25,8 @@ pub struct DrupeGpuOptions {
     /// Dispatches after which work is given to the GPU even if nothing waits for it; 0 for as late as possible.
     /// Small numbers, as 8, leave gaps for others who use the GPU, such as a phone's screen.
     pub dispatches_per_submit: u32,
+    /// Whether all others who use the GPU go first, if it has queues of such priority.
+    pub low_priority: bool,
     /// Whether software that acts as a GPU may be used though it is not named.
     pub software: bool,
 }
@@ -41,7 +43,7 @@ impl Place {
         Place { gpu: None, why_cpu: c"the session was made for the CPU".into() }
     }
 
-    fn of(choice: &Choice) -> Place {
+    pub(crate) fn of(choice: &Choice) -> Place {
         match choice {
             Choice::Gpu { device, .. } => Place { gpu: Some(c_string(device)), why_cpu: CString::default() },
             Choice::Cpu { why } => {
@@ -49,6 +51,16 @@ impl Place {
                 Place { gpu: None, why_cpu: c_string(&why.join("; ")) }
             }
         }
+    }
+
+    /// The GPU's name; null for the CPU.
+    pub(crate) fn gpu(&self) -> *const c_char {
+        self.gpu.as_ref().map_or(std::ptr::null(), |name| name.as_ptr())
+    }
+
+    /// Why it is the CPU.
+    pub(crate) fn why_cpu(&self) -> *const c_char {
+        self.why_cpu.as_ptr()
     }
 }
 
@@ -83,7 +95,7 @@ pub unsafe extern "C" fn drupe_session_new_gpu(
 pub unsafe extern "C" fn drupe_session_gpu(session: *const DrupeSession) -> *const c_char {
     // Safety: by this function's contract.
     let place = guard(|| Ok(&unsafe { session_ref(session)? }.place));
-    place.ok().and_then(|place| place.gpu.as_ref()).map_or(std::ptr::null(), |name| name.as_ptr())
+    place.map_or(std::ptr::null(), Place::gpu)
 }
 
 /// Why the session runs on the CPU: for every plan that the artifact has for a GPU the reason why it cannot run
@@ -95,14 +107,14 @@ pub unsafe extern "C" fn drupe_session_gpu(session: *const DrupeSession) -> *con
 pub unsafe extern "C" fn drupe_session_why_cpu(session: *const DrupeSession) -> *const c_char {
     // Safety: by this function's contract.
     let place = guard(|| Ok(&unsafe { session_ref(session)? }.place));
-    place.map_or(std::ptr::null(), |place| place.why_cpu.as_ptr())
+    place.map_or(std::ptr::null(), Place::why_cpu)
 }
 
 /// The caller's options.
 ///
 /// # Safety
 /// As for [`drupe_session_new_gpu`].
-unsafe fn gpu_options(options: *const DrupeGpuOptions) -> Result<GpuOptions, Fault> {
+pub(crate) unsafe fn gpu_options(options: *const DrupeGpuOptions) -> Result<GpuOptions, Fault> {
     // Safety: by this function's contract.
     let Some(given) = (unsafe { options.as_ref() }) else {
         return Ok(GpuOptions::default());
@@ -116,6 +128,7 @@ unsafe fn gpu_options(options: *const DrupeGpuOptions) -> Result<GpuOptions, Fau
         cache: unsafe { text(given.cache, "the cache's folder")? }.map(Into::into),
         time_limit: limit.unwrap_or(usual.time_limit),
         dispatches_per_submit: NonZeroU32::new(given.dispatches_per_submit),
+        low_priority: given.low_priority,
         software: given.software,
         timestamps: usual.timestamps,
     })

@@ -15,6 +15,27 @@ pub struct DrupeLanguage {
     model: LanguageModel,
     cancel: Cancel,
     state: Mutex<(Engine, Context)>,
+    #[cfg(feature = "gpu")]
+    pub(crate) place: crate::gpu::Place,
+}
+
+impl DrupeLanguage {
+    /// One on the CPU that has read nothing.
+    pub(crate) fn new(model: LanguageModel, engine: Engine) -> Result<DrupeLanguage, Fault> {
+        let context = engine.context()?;
+        Ok(DrupeLanguage {
+            model,
+            cancel: Cancel::default(),
+            state: Mutex::new((engine, context)),
+            #[cfg(feature = "gpu")]
+            place: crate::gpu::Place::cpu(),
+        })
+    }
+}
+
+/// What the caller gets; null on failure.
+pub(crate) fn language_handle(open: impl FnOnce() -> Result<DrupeLanguage, Fault>) -> *mut DrupeLanguage {
+    guard(open).map_or(std::ptr::null_mut(), |language| Box::into_raw(Box::new(language)))
 }
 
 /// How to generate; `drupe_language_options` fills it in.
@@ -97,14 +118,12 @@ pub type DrupeText = Option<unsafe extern "C" fn(user_data: *mut c_void, text: *
 /// `path` is null or a NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn drupe_language_open(path: *const c_char, threads: usize) -> *mut DrupeLanguage {
-    let opened = guard(|| {
+    language_handle(|| {
         // Safety: by this function's contract.
         let model = LanguageModel::open(unsafe { text(path, "the path")? })?;
         let engine = Engine::new(&model, Options { threads, memory_limit: None })?;
-        let context = engine.context()?;
-        Ok(DrupeLanguage { model, cancel: Cancel::default(), state: Mutex::new((engine, context)) })
-    });
-    opened.map_or(std::ptr::null_mut(), |language| Box::into_raw(Box::new(language)))
+        DrupeLanguage::new(model, engine)
+    })
 }
 
 /// Keeps the process within `budget` bytes of memory, as far as it is this model's: weights that do not fit are read
@@ -304,7 +323,7 @@ pub unsafe extern "C" fn drupe_language_cancel(language: *const DrupeLanguage) -
 ///
 /// # Safety
 /// `language` is null or a live handle.
-unsafe fn language_ref<'a>(language: *const DrupeLanguage) -> Result<&'a DrupeLanguage, Fault> {
+pub(crate) unsafe fn language_ref<'a>(language: *const DrupeLanguage) -> Result<&'a DrupeLanguage, Fault> {
     // Safety: by this function's contract.
     unsafe { language.as_ref() }.ok_or_else(|| Fault::argument("the language model is null; see why it was not opened"))
 }
@@ -339,7 +358,7 @@ unsafe fn generate_options(
 ///
 /// # Safety
 /// `start` is null or a NUL-terminated string that lives during `'a`.
-unsafe fn text<'a>(start: *const c_char, what: &str) -> Result<&'a str, Fault> {
+pub(crate) unsafe fn text<'a>(start: *const c_char, what: &str) -> Result<&'a str, Fault> {
     if start.is_null() {
         return Err(Fault::argument(format!("{what} is null; pass its address")));
     }

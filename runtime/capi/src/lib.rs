@@ -47,6 +47,8 @@ mod gpu;
 mod handles;
 #[cfg(feature = "llm")]
 mod language;
+#[cfg(all(feature = "gpu", feature = "llm"))]
+mod language_gpu;
 mod program;
 mod runs;
 mod session;
@@ -61,6 +63,8 @@ pub use language::{
     drupe_language_chat, drupe_language_free, drupe_language_generate, drupe_language_open, drupe_language_options,
     drupe_language_tokenize,
 };
+#[cfg(all(feature = "gpu", feature = "llm"))]
+pub use language_gpu::{drupe_language_gpu, drupe_language_open_gpu, drupe_language_why_cpu};
 pub use program::DrupeProgram;
 pub use session::{DrupeDone, DrupeSession};
 pub use status::DrupeStatus;

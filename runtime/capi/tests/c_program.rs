@@ -88,6 +88,25 @@ fn a_c_program_runs_a_language_model() {
     assert_eq!(found, EXPECTED_OF_LANGUAGE);
 }
 
+#[cfg(all(feature = "gpu", feature = "llm"))]
+const EXPECTED_OF_LANGUAGE_ON_GPU: &str = "\
+llvmpipe 1, why \"\"
+gpu 0, why \"no GPU found whose name contains \"no such device\"\"
+some text, the same 1
+error the language model is null; see why it was not opened
+";
+
+#[cfg(all(feature = "gpu", feature = "llm"))]
+#[test]
+fn a_c_program_runs_a_language_model_on_a_gpu() {
+    let Some(compiler) = compiler() else { return };
+    if model::options().is_none() {
+        return;
+    }
+    let artifact = toy::gpu_artifact(toy::TOY, None, drupe_ir::DType::F32);
+    assert_eq!(compile_and_run(compiler, "language_gpu", &artifact, true), EXPECTED_OF_LANGUAGE_ON_GPU);
+}
+
 fn compiler() -> Option<&'static str> {
     let works = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     let found = ["cc", "gcc", "clang"].into_iter().find(works);

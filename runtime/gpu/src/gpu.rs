@@ -14,6 +14,7 @@ use crate::constants::Batch;
 use crate::faults::Faults;
 use crate::info::{DeviceInfo, DeviceKind, adapters, describe, plan_features};
 use crate::load::Loaded;
+use crate::priority::open_low;
 use crate::runner::Runner;
 
 /// How to choose and use a device.
@@ -32,6 +33,9 @@ pub struct GpuOptions {
     /// for as late as possible. Small numbers, as 8, leave gaps for others who use the device, such
     /// as a phone's screen, and cost some microseconds each.
     pub dispatches_per_submit: Option<NonZeroU32>,
+    /// Whether all others who use the device go first, if it has queues of such priority:
+    /// [`DeviceInfo::low_priority`]. Without them, or on top, `dispatches_per_submit` leaves gaps.
+    pub low_priority: bool,
     /// Whether to measure each dispatch by the device's clock, if it has one. Makes runs slower: every
     /// dispatch is then a pass of its own.
     pub timestamps: bool,
@@ -45,6 +49,7 @@ impl Default for GpuOptions {
             cache: None,
             time_limit: Duration::from_secs(60),
             dispatches_per_submit: None,
+            low_priority: false,
             timestamps: false,
         }
     }
@@ -93,13 +98,15 @@ impl Gpu {
         let none = || DeviceError::NoDevice { name: options.adapter.clone() };
         let adapter = adapters.iter().find(usable).ok_or_else(none)?;
         let beside = Features::PASSTHROUGH_SHADERS | Features::PIPELINE_CACHE | Features::TIMESTAMP_QUERY;
-        let request = adapter.request_device(&DeviceDescriptor {
+        let description = DeviceDescriptor {
             label: Some("drupe"),
             required_features: adapter.features() & (plan_features() | beside),
             required_limits: adapter.limits(),
             ..DeviceDescriptor::default()
-        });
-        let (device, queue) = pollster::block_on(request).map_err(|error| DeviceError::Driver(error.to_string()))?;
+        };
+        let low = options.low_priority.then(|| open_low(adapter, &description)).flatten();
+        let usual = || pollster::block_on(adapter.request_device(&description)).map_err(|error| error.to_string());
+        let (device, queue) = low.unwrap_or_else(usual).map_err(DeviceError::Driver)?;
         let faults = Faults::of(&device);
         let shared = Shared {
             info: describe(adapter),

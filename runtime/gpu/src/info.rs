@@ -1,5 +1,6 @@
 //! What devices there are, as plain data.
 
+use crate::priority::has_low;
 use drupe_format::DEVICE_ALIGNMENT;
 use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor, InstanceFlags, Limits};
 
@@ -29,6 +30,8 @@ pub struct DeviceInfo {
     pub takes_shaders: bool,
     /// Whether it has a clock for [`crate::GpuOptions::timestamps`].
     pub timestamps: bool,
+    /// Whether it has queues of low priority for [`crate::GpuOptions::low_priority`].
+    pub low_priority: bool,
     /// Fewest and most invocations that run in lockstep.
     pub subgroup: (u32, u32),
     /// How much of what.
@@ -93,6 +96,7 @@ pub(crate) fn describe(adapter: &Adapter) -> DeviceInfo {
         features: names(features),
         takes_shaders: cfg!(feature = "wgsl") || features.contains(Features::PASSTHROUGH_SHADERS),
         timestamps: features.contains(Features::TIMESTAMP_QUERY),
+        low_priority: has_low(adapter),
         subgroup: (info.subgroup_min_size, info.subgroup_max_size),
         limits: limits(&adapter.limits()),
         name: info.name,

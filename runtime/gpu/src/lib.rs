@@ -33,8 +33,8 @@
 //! - Arguments are bound at multiples of 256 bytes and as read_write; see `drupe_format::plan::Shader`.
 //!
 //! ## What is not here
-//! A run blocks: for one beside other work give the session to a [`drupe_runtime::AsyncSession`]. wgpu
-//! has no queues of low priority; [`GpuOptions::dispatches_per_submit`] lets others in between.
+//! A run blocks: for one beside other work give the session to a [`drupe_runtime::AsyncSession`]. Metal has no queues of
+//! low priority; [`GpuOptions::dispatches_per_submit`] lets others in between.
 
 mod cache;
 mod choose;
@@ -44,6 +44,7 @@ mod gpu;
 mod info;
 mod load;
 mod memory;
+mod priority;
 mod record;
 mod runner;
 mod spirv;

@@ -19,7 +19,8 @@ impl Devices {
         if devices.is_empty() {
             return console::print("no GPU found: Vulkan or Metal and a driver for them are needed\n");
         }
-        let mut table = Table::new(["device", "kind", "by", "features", "subgroup", "workgroup", "binding", "driver"]);
+        let mut table =
+            Table::new(["device", "kind", "by", "features", "subgroup", "workgroup", "binding", "queues", "driver"]);
         for device in devices {
             let limits = &device.limits;
             let kind = match device.kind {
@@ -38,6 +39,7 @@ impl Devices {
                 format!("{}..={}", device.subgroup.0, device.subgroup.1),
                 format!("{}, {}", limits.invocations, console::bytes(limits.workgroup_bytes.into())),
                 console::bytes(limits.binding_bytes),
+                if device.low_priority { "usual, low" } else { "usual" }.into(),
                 device.driver,
             ]);
         }

@@ -50,7 +50,8 @@ fn uploads_are_ordered_with_shaders() {
     });
     let program = model.program();
     for chunk in [None, NonZeroU32::new(1), NonZeroU32::new(2)] {
-        let gpu = open(&GpuOptions { dispatches_per_submit: chunk, ..options.clone() });
+        // With a queue of low priority, where there are such.
+        let gpu = open(&GpuOptions { dispatches_per_submit: chunk, low_priority: chunk.is_some(), ..options.clone() });
         let mut session = session(&gpu, &program);
         for count in [200, 70, 200] {
             let weight = |index: usize| (index % 64) as f32;

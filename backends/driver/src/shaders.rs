@@ -19,12 +19,15 @@ pub struct ShaderCode {
 
 /// The shaders of `program`, for its target's GPU.
 pub(crate) fn emit(program: &Program, target: &Target) -> Result<Vec<ShaderCode>, Diagnostic> {
-    let subgroups = target.gpu.as_ref().is_some_and(|gpu| gpu.has("subgroups"));
+    let has = |feature: &str| target.gpu.as_ref().is_some_and(|gpu| gpu.has(feature));
+    let subgroups = has("subgroups");
+    // So that scales of weights ask nothing of a device.
+    let unpack_halves = target.os == Os::Browser && !has("f16");
     let code = |kernel: &Kernel| {
         // Only what combines values across a workgroup differs.
         let ways: &[bool] = if subgroups && kernel.combines_across() { &[true, false] } else { &[false] };
         let variant = |subgroups: &bool| {
-            drupe_gpu::emit(kernel, &drupe_gpu::Options { subgroups: *subgroups, ..Default::default() })
+            drupe_gpu::emit(kernel, &drupe_gpu::Options { subgroups: *subgroups, unpack_halves, ..Default::default() })
                 .map_err(|error| Diagnostic::new("gpu", error))
         };
         let variants = ways.iter().map(variant).collect::<Result<_, Diagnostic>>()?;

@@ -44,7 +44,7 @@
 //!
 //! A value of the kernel IR is a list of naga's, its *parts*: a scalar, a vector of two, or as many vectors of four as
 //! hold its lanes. An 8- or 16-bit integer is a 32-bit one that is wrapped after each operation, a `bf16` is an `f32`
-//! that is rounded; in buffers both are packed into words. `f16` is native.
+//! that is rounded; in buffers both are packed into words. `f16` is native, but for halves that are only read, if the options say so.
 //!
 //! SPIR-V says of float arithmetic that it stays as it is, and MSL asks for it. WGSL cannot: compilers of browsers may
 //! rearrange sums. The expansions of the kernel builder are written so that they survive it, to a few units in the last
@@ -70,6 +70,9 @@ pub struct Options {
     pub subgroups: bool,
     /// Buffers that a kernel only reads are declared read-only.
     pub read_only: bool,
+    /// Half floats that a kernel only reads, to compute with them in `f32`, are unpacked from words: such a shader does not
+    /// need [`Needs::f16`].
+    pub unpack_halves: bool,
 }
 
 /// What a shader needs of a device, beyond what every device has.

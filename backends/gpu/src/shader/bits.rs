@@ -130,6 +130,10 @@ impl Translator<'_> {
                 let held = Held { scalar: octets, lanes: 4, parts: vec![part] };
                 if dtype == DType::Bool { self.cast(&held, DType::U8, DType::Bool, false) } else { held }
             }
+            DType::Bf16 if self.halves => {
+                let pair = self.code.math(Math::Unpack2x16float, &[word]);
+                Held { scalar, lanes: 2, parts: vec![pair] }
+            }
             DType::F16 => {
                 let pair = self.code.math(Math::Unpack2x16float, &[word]);
                 let part = self.code.convert(pair, F16);
@@ -170,6 +174,10 @@ impl Translator<'_> {
                 let mask = self.code.u32(0xff);
                 let (octet, zero) = (self.code.binary(Bin::And, low, mask), self.code.u32(0));
                 self.code.binary(Bin::NotEqual, octet, zero)
+            }
+            DType::Bf16 if self.halves => {
+                let pair = self.code.math(Math::Unpack2x16float, &[low]);
+                self.code.component(pair, 0)
             }
             DType::Bf16 => {
                 let bits = self.code.binary(Bin::ShiftLeft, low, up);

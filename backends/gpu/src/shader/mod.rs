@@ -6,6 +6,7 @@ mod bits;
 mod code;
 mod convert;
 mod flow;
+mod halves;
 mod held;
 mod integer;
 mod memory;
@@ -35,12 +36,25 @@ pub(crate) enum Floats {
 
 /// The module of a verified kernel, and what it needs of a device.
 pub(crate) fn module(kernel: &Kernel, options: &Options, floats: Floats) -> Result<(naga::Module, Needs), GpuError> {
+    let words = if options.unpack_halves { halves::as_words(kernel) } else { None };
+    let (halves, kernel) = (words.is_some(), words.as_ref().unwrap_or(kernel));
     let values = vec![None; kernel.types.len()];
     let facts = Facts::of(kernel);
     let code = Code::default();
     let (places, scratch) = (Places::default(), across::Scratch::default());
-    let mut translator =
-        Translator { code, kernel, options, floats, facts, values, places, scratch, invocation: None, infinity: None };
+    let mut translator = Translator {
+        code,
+        kernel,
+        halves,
+        options,
+        floats,
+        facts,
+        values,
+        places,
+        scratch,
+        invocation: None,
+        infinity: None,
+    };
     translator.code.open();
     translator.declare()?;
     translator.entry();
@@ -66,6 +80,8 @@ pub(crate) fn module(kernel: &Kernel, options: &Options, floats: Floats) -> Resu
 struct Translator<'a> {
     code: Code,
     kernel: &'a Kernel,
+    /// Whether what the kernel calls `bf16` are halves in memory.
+    halves: bool,
     options: &'a Options,
     floats: Floats,
     facts: Facts,

@@ -72,7 +72,7 @@ fn msl_of_a_matrix_product() {
 #[test]
 fn msl_is_whole() {
     for kernel in all().into_iter().chain(crate::workgroups::every_kernel()) {
-        let shader = emit(&kernel, &Options { subgroups: true, read_only: false }).unwrap();
+        let shader = emit(&kernel, &Options { subgroups: true, read_only: false, ..Options::default() }).unwrap();
         let Some(text) = shader.msl else { continue };
         let parameters = text.split_once("kernel void main_(").expect("there is an entry point").1;
         let parameters = parameters.split_once(") {").expect("it has a body").0;
@@ -108,7 +108,7 @@ fn instructions_of(words: &[u32]) -> impl Iterator<Item = &[u32]> {
 #[test]
 fn the_same_kernel_gives_the_same_shader() {
     for kernel in all() {
-        let shader = || emit(&kernel, &Options { subgroups: true, read_only: true }).unwrap();
+        let shader = || emit(&kernel, &Options { subgroups: true, read_only: true, ..Options::default() }).unwrap();
         assert!(shader() == shader(), "{kernel}");
     }
 }
@@ -126,7 +126,11 @@ fn wgsl_reads_back() {
     }";
     let mut read = 0;
     for kernel in all().into_iter().chain([kernel(across)]) {
-        let Some(text) = emit(&kernel, &Options { subgroups: true, read_only: false }).unwrap().wgsl else { continue };
+        let Some(text) =
+            emit(&kernel, &Options { subgroups: true, read_only: false, ..Options::default() }).unwrap().wgsl
+        else {
+            continue;
+        };
         // naga knows what this enables, and not the line.
         let text = text.replacen("enable subgroups;\n", "", 1);
         let capabilities =
@@ -160,7 +164,7 @@ fn spirv_is_valid() {
     let across = crate::workgroups::every_kernel();
     for (number, kernel) in all().into_iter().step_by(7).chain(across).enumerate() {
         for subgroups in [false, true] {
-            let shader = emit(&kernel, &Options { subgroups, read_only: subgroups }).unwrap();
+            let shader = emit(&kernel, &Options { subgroups, read_only: subgroups, ..Options::default() }).unwrap();
             let file = folder.join(format!("{number}.spv"));
             std::fs::write(&file, shader.spirv.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>())
                 .unwrap();
@@ -213,4 +217,39 @@ fn what_cannot_be_is_an_error() {
         })
         .collect();
     insta::assert_snapshot!(errors.join("\n"));
+}
+
+/// Eight halves at a time, aligned, and one from anywhere.
+const HALVES: &str = "kernel @halves(read a: f16, write b: f32) dims 1 task %0 {
+  %1: i64 = dim 0
+  %2: i64 = 8
+  %3: i64 = mul %0, %2
+  %4: f16x8 = load a[%3]
+  %5: f32x8 = cast %4
+  store b[%3], %5
+  %6: i64 = add %3, %1
+  %7: f16 = load a[%6]
+  %8: f16x4 = splat %7
+  %9: f32x4 = cast %8
+  %10: i64 = 4
+  %11: i64 = mul %0, %10
+  %12: i64 = 32
+  %13: i64 = add %11, %12
+  store b[%13], %9
+}";
+
+#[test]
+fn halves_that_are_only_read_need_no_half_floats() {
+    // Of all sizes: the smallest, those that are not normal, the largest.
+    let halves = [0x0001u16, 0x8001, 0x03ff, 0x0400, 0x3c00, 0xbc01, 0x7bff, 0xfbff];
+    let a = halves.iter().cycle().take(32).flat_map(|bits| bits.to_le_bytes()).collect();
+    let options = Options { unpack_halves: true, ..Options::default() };
+    check(&[case(HALVES, vec![a, vec![0; 192]], &[5], 4)], &options);
+    let unpacked = emit(&kernel(HALVES), &options).unwrap();
+    assert_eq!(unpacked.needs, Needs::default());
+    assert!(unpacked.wgsl.unwrap().contains("unpack2x16float"));
+    assert!(emit(&kernel(HALVES), &Options::default()).unwrap().needs.f16);
+    // Sums of halves are halves.
+    let sums = HALVES.replace("%5: f32x8 = cast %4", "%14: f16x8 = add %4, %4\n  %5: f32x8 = cast %14");
+    assert!(emit(&kernel(&sums), &options).unwrap().needs.f16);
 }

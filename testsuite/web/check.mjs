@@ -5,8 +5,8 @@
  *     node testsuite/web/check.mjs FOLDER|FILE.wgsl...
  *
  * It checks on Dawn's null device, which checks everything - shaders, bindings, overlaps, limits - and executes
- * nothing. It has shader-f16 and subgroups, which headless Chromium has not. A model is loaded by drupe.js and run
- * once; a shader is made a pipeline, with entry point `main`. What is wrong is printed, a line each.
+ * nothing. It has shader-f16 and subgroups, which headless Chromium has not. A model is loaded by drupe.js and its
+ * entries are run once; a shader is made a pipeline, with entry point `main`. What is wrong is printed, a line each.
  */
 
 import { readFile } from "node:fs/promises";
@@ -36,7 +36,9 @@ const files = `http://127.0.0.1:${server.address().port}`;
 async function checkModel(folder) {
   const model = await Drupe.load(`${files}${path.resolve(folder)}/`);
   const zeros = ({ dtype, shape }) => new (arrayOf(dtype))(shape.reduce((a, b) => a * b, 1));
-  await model.run(Object.fromEntries(model.inputs.map((input) => [input.name, zeros(input)])));
+  for (const { name: entry, inputs } of model.entries) {
+    await model.run(Object.fromEntries(inputs.map((input) => [input.name, zeros(input)])), { entry });
+  }
   const { name, steps, bytes } = model;
   model.destroy();
   return `${name}: ${steps} dispatches, ${bytes} bytes`;

@@ -80,17 +80,11 @@ def argument(base, bytes, index=0, offset=0):
 def plan():
     weights = 4 * CLASSES * PIXELS
     return {
-        "version": 1,
+        "version": 2,
         "producer": "a human hand",
         "model": "three-steps",
         "features": [],
         "limits": {"maxStorageBuffersPerShaderStage": 5, "maxComputeWorkgroupStorageSize": 256},
-        "inputs": [tensor("image", "f32", [1, 3, SIDE, SIDE], 4), tensor("keep", "bool", [CLASSES], 1)],
-        "outputs": [
-            tensor("shares", "f32", [1, CLASSES], 4),
-            tensor("best", "i64", [1], 8),
-            tensor("squares", "u32", [SQUARES], 4),
-        ],
         "arena": 512,
         "constants": weights + 4 * CLASSES,
         "shaders": [
@@ -98,38 +92,52 @@ def plan():
             {"name": "softmax", "wgsl": SOFTMAX, "workgroup": 1, "buffers": 3, "dims": 1},
             {"name": "square", "wgsl": SQUARE, "workgroup": 1, "buffers": 1, "dims": 0},
         ],
-        "steps": [
+        "states": [],
+        "assets": [],
+        "entries": [
             {
-                "shader": 0,
-                "grid": CLASSES,
-                "args": [
-                    argument("input", 4 * PIXELS),
-                    argument("constants", weights),
-                    argument("constants", 4 * CLASSES, offset=weights),
-                    argument("input", CLASSES, index=1),
-                    argument("arena", 4 * CLASSES, offset=256),
+                "name": "",
+                "newRows": 0,
+                "inputs": [tensor("image", "f32", [1, 3, SIDE, SIDE], 4), tensor("keep", "bool", [CLASSES], 1)],
+                "outputs": [
+                    tensor("shares", "f32", [1, CLASSES], 4),
+                    tensor("best", "i64", [1], 8),
+                    tensor("squares", "u32", [SQUARES], 4),
                 ],
-                "dims": [PIXELS, 0, 0, 0, CLASSES],
-                "origin": 'node "Gemm_0"',
-            },
-            {
-                "shader": 1,
-                "grid": 1,
-                "args": [
-                    argument("arena", 4 * CLASSES, offset=256),
-                    argument("output", 4 * CLASSES),
-                    argument("output", 8, index=1),
+                "steps": [
+                    {
+                        "shader": 0,
+                        "grid": CLASSES,
+                        "args": [
+                            argument("input", 4 * PIXELS),
+                            argument("constants", weights),
+                            argument("constants", 4 * CLASSES, offset=weights),
+                            argument("input", CLASSES, index=1),
+                            argument("arena", 4 * CLASSES, offset=256),
+                        ],
+                        "dims": [PIXELS, 0, 0, 0, CLASSES],
+                        "origin": 'node "Gemm_0"',
+                    },
+                    {
+                        "shader": 1,
+                        "grid": 1,
+                        "args": [
+                            argument("arena", 4 * CLASSES, offset=256),
+                            argument("output", 4 * CLASSES),
+                            argument("output", 8, index=1),
+                        ],
+                        "dims": [CLASSES],
+                        "origin": 'node "Softmax_1"',
+                    },
+                    {
+                        "shader": 2,
+                        "grid": SQUARES,
+                        "args": [argument("output", 4 * SQUARES, index=2)],
+                        "dims": [],
+                        "origin": 'node "Mul_2"',
+                    },
                 ],
-                "dims": [CLASSES],
-                "origin": 'node "Softmax_1"',
-            },
-            {
-                "shader": 2,
-                "grid": SQUARES,
-                "args": [argument("output", 4 * SQUARES, index=2)],
-                "dims": [],
-                "origin": 'node "Mul_2"',
-            },
+            }
         ],
     }
 

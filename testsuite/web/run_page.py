@@ -3,6 +3,7 @@
 
     testsuite/web/run_page.py FOLDER [--input NAME=FILE.npy|SEED]... [--expected NAME=FILE.npy]...
         [--tolerance 1e-3] [--runs 1] [--screenshot FILE.png] [--out FOLDER] [--adapter swiftshader|native]
+    testsuite/web/run_page.py FOLDER --prompt TEXT [--tokens 8] [--raw] [--runs 1] [--screenshot FILE.png]
 
 FOLDER has model.json and model.bin; the page and drupe.js are the tree's where it has none. The result is
 printed as JSON (without the outputs' values, which --out writes as .npy). It fails if the page does, or if an output
@@ -18,6 +19,7 @@ import urllib.parse
 
 import numpy as np
 from browser import ADAPTERS, WEB, Browser, Site
+from talk import talk
 
 DTYPES = {"f32": "<f4", "f16": "<f2", "f64": "<f8", "i8": "i1", "u8": "u1", "bool": "?", "i16": "<i2", "u16": "<u2",
           "i32": "<i4", "u32": "<u4", "i64": "<i8", "u64": "<u8", "bf16": "<u2"}  # fmt: skip
@@ -68,11 +70,20 @@ def main():
     parser.add_argument("--tolerance", type=float, default=1e-3)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=300)
+    parser.add_argument("--prompt", help="what a language model is asked")
+    parser.add_argument("--tokens", type=int, default=8)
+    parser.add_argument("--raw", action="store_true", help="go on from the prompt as it is, without a template")
     parser.add_argument("--screenshot")
     parser.add_argument("--out")
     parser.add_argument("--adapter", choices=ADAPTERS, default="swiftshader")
     options = parser.parse_args()
 
+    if options.prompt is not None:
+        how = {"tokens": options.tokens, "raw": int(options.raw), "runs": options.runs}
+        with Browser(options.adapter) as browser:
+            result = talk(browser, options.folder, options.prompt, options.timeout, options.screenshot, **how)
+        print(json.dumps(result, indent=1))
+        sys.exit(0 if result["ok"] else 1)
     pairs = lambda texts: dict(text.rsplit("=", 1) for text in texts)
     with Browser(options.adapter) as browser:
         result, outputs = run_page(

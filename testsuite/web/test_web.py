@@ -39,7 +39,7 @@ def twice(first, second):
         plan["shaders"] = [{"name": "twice", "wgsl": TWICE, "workgroup": 1, "buffers": 3, "dims": 0}]
         ranges = [("arena", *first), ("arena", *second), ("output", 0, 40)]
         args = [example.argument(base, bytes, offset=offset) for base, offset, bytes in ranges]
-        plan["steps"] = [{"shader": 0, "grid": 1, "args": args, "dims": [], "origin": "twice"}]
+        plan["entries"][0]["steps"] = [{"shader": 0, "grid": 1, "args": args, "dims": [], "origin": "twice"}]
 
     return change
 
@@ -48,7 +48,7 @@ def half(plan):
     """A model that needs half floats and subgroups."""
     plan["features"] = ["shader-f16", "subgroups"]
     plan["shaders"].append({"name": "half", "wgsl": HALF, "workgroup": 32, "buffers": 1, "dims": 0})
-    plan["steps"].append(
+    plan["entries"][0]["steps"].append(
         {"shader": 3, "grid": 1, "args": [example.argument("arena", 64)], "dims": [], "origin": 'node "Half_3"'}
     )
 
@@ -61,14 +61,21 @@ def shader(name, value):
     return lambda plan: plan["shaders"][1].update({name: value})
 
 
+def step(name, value):
+    return lambda plan: plan["entries"][0]["steps"][1].update({name: value})
+
+
 def argument(name, value):
-    return lambda plan: plan["steps"][1]["args"][0].update({name: value})
+    return lambda plan: plan["entries"][0]["steps"][1]["args"][0].update({name: value})
 
 
 # What is done to the example's plan, the error's code, and what its text must have.
 WRONG_PLANS = [
-    (field("version", 2), "plan", ["version is 2", "reads 1"]),
-    (field("steps", None), "plan", ["no plan of drupe"]),
+    (field("version", 3), "plan", ["version is 3", "reads 2"]),
+    (field("entries", None), "plan", ["no plan of drupe"]),
+    (field("entries", []), "plan", ["the plan has no entry"]),
+    (step("dims", [["?", 1, 2]]), "plan", ["step 1", '["?",1,2] is no expression']),
+    (step("dims", ["past"]), "plan", ["step 1", '"past" is no expression']),
     (field("constants", 31_000), "network", ["model.bin has 30760 bytes, and the plan 31000"]),
     (field("features", ["shader-f16"]), "feature", ["three-steps needs shader-f16", "swiftshader"]),
     (field("limits", {"maxBufferSize": 1 << 40}), "limit", ["maxBufferSize of 1099511627776 (there: "]),
@@ -85,6 +92,7 @@ WRONG_PLANS = [
 # JavaScript, run beside `model` and `inputs`, and what its error must be.
 WRONG_RUNS = [
     ("model.run({})", "input", 'the input "image" is missing; the inputs are "image", "keep"'),
+    ("model.run(inputs, { entry: 'decode' })", "input", 'no entry "decode"; there are ""'),
     ("model.run({ ...inputs, mask: inputs.keep })", "input", 'no input "mask"'),
     ("model.run({ ...inputs, image: inputs.keep })", "input", "give it as Float32Array, not Uint8Array"),
     ("model.run({ ...inputs, image: [1, 2] })", "input", "give it as Float32Array, not Array"),
@@ -166,7 +174,7 @@ class WebTest(unittest.TestCase):
 
     def test_a_file_of_i64_fits_i32_or_is_refused(self):
         def narrow(plan):
-            plan["inputs"][1].update(dtype="i32", bytes=40)
+            plan["entries"][0]["inputs"][1].update(dtype="i32", bytes=40)
 
         for value, fits in [(-1 << 31, True), (1 << 31, False)]:
             file = os.path.join(self.folder, "wide.npy")
@@ -227,7 +235,7 @@ class WebTest(unittest.TestCase):
     def test_constants_are_split_between_ranges(self):
         ranges = [(0, 600), (768, 256), (1024, 100), (0, 10), (4096, 256)]
         args = str([{"base": "constants", "offset": offset, "bytes": bytes} for offset, bytes in ranges])
-        found = self.evaluate(f"splitConstants({{ steps: [{{ args: {args} }}] }}, 1024)")
+        found = self.evaluate(f"splitConstants({{ entries: [{{ steps: [{{ args: {args} }}] }}] }}, 1024)")
         self.assertEqual(found, [{"start": 0, "end": 1024}, {"start": 1024, "end": 1136}, {"start": 4096, "end": 4352}])
 
     def test_ranges_of_a_step_must_not_overlap(self):

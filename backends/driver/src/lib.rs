@@ -68,6 +68,9 @@ pub fn compile(module: &Module, options: &CompileOptions) -> Result<Vec<u8>, Dia
 
 /// Compiles `module` to a folder for browsers. The target is one of these: `webgpu`.
 pub fn compile_for_web(module: &Module, options: &CompileOptions) -> Result<WebModel, Diagnostic> {
-    let module = stages::rewrite(module, options)?;
-    stages::write_for_web(&stages::lower_for_web(&module, options)?, options)
+    let module = stages::quantize(module, options)?;
+    let entries = stages::rewrite_all(stages::split(&module, options)?, options)?;
+    let programs: Vec<Program> =
+        entries.iter().map(|entry| stages::lower_for_web(entry, options)).collect::<Result<_, _>>()?;
+    stages::write_for_web(&programs, options)
 }

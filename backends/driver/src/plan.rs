@@ -58,11 +58,11 @@ pub(crate) fn plan(
     Ok(Planned { plans, constants: constants.bytes, shaders: texts.bytes, assets: bytes })
 }
 
-/// Plans `program`, all of whose steps are a GPU's, alone: the plan, without its shaders, and the constants section.
-pub(crate) fn plan_for_gpu(program: &Program) -> Result<(Plan, Vec<u8>), Diagnostic> {
+/// Plans `programs`, all of whose steps are a GPU's, alone: the plans, without their shaders, and the constants section.
+pub(crate) fn plan_for_gpu(programs: &[Program]) -> Result<(Vec<Plan>, Vec<u8>), Diagnostic> {
     let mut constants = Constants { bytes: Vec::new(), seen: HashMap::new(), alignment: DEVICE_ALIGNMENT };
-    let plan = plan_one(program, &mut constants)?;
-    Ok((plan, constants.bytes))
+    let plans = programs.iter().map(|program| plan_one(program, &mut constants)).collect::<Result<_, _>>()?;
+    Ok((plans, constants.bytes))
 }
 
 /// The constants section as it grows.

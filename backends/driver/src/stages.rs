@@ -9,7 +9,7 @@ use drupe_format::Plan;
 use drupe_format::plan::Code;
 use drupe_ir::{DType, Diagnostic, Module};
 use drupe_lower::{Placement, Program};
-use drupe_target::{Arch, Target};
+use drupe_target::{Arch, Os, Target};
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -79,7 +79,7 @@ pub fn choose_chunks(estimates: &[ChunkEstimate], options: &CompileOptions) -> V
         return options.chunks.clone();
     }
     let mut chosen = drupe_entries::choose_chunks(estimates);
-    if options.gpu.is_some() {
+    if options.gpu.is_some() || options.target.os == Os::Browser {
         chosen.truncate(1);
     }
     chosen
@@ -140,23 +140,28 @@ fn with_gpu_floats<'a>(module: &'a Module, options: &CompileOptions) -> Result<C
     }
 }
 
-/// The program for a browser, which has a GPU only. Inputs of i64 become inputs of i32.
-pub fn lower_for_web(module: &Module, options: &CompileOptions) -> Result<Program, Diagnostic> {
-    web::check_shapes(module)?;
+/// The program of `entry` for a browser, which has a GPU only. Inputs of i64 become inputs of i32.
+pub fn lower_for_web(entry: &Entry, options: &CompileOptions) -> Result<Program, Diagnostic> {
+    web::check_shapes(&entry.module)?;
     let how = drupe_lower::Options { observe: options.observe, gpu: Some(Placement::Gpu) };
     options.watch.stage("lower", || {
-        let mut module = web::narrow_integers(&*with_gpu_floats(module, options)?)?;
-        // A page gives and takes them as other inputs and outputs.
-        module.states.clear();
-        drupe_lower::lower(&module, &target(options), &how)
+        let module = web::narrow_integers(&*with_gpu_floats(&entry.module, options)?)?;
+        let program = drupe_lower::lower(&module, &target(options), &how)?;
+        if program.states.len() != module.states.len() && !options.observe {
+            // A step that touches one is no shader's.
+            web::check_steps(&program, &options.target)?;
+            return Err(Diagnostic::new("webgpu", "the states cannot stay in the GPU's memory"));
+        }
+        Ok(Program { entry: entry.name.clone(), ..program })
     })
 }
 
-/// The folder for browsers of `program`, which is lowered for one.
-pub fn write_for_web(program: &Program, options: &CompileOptions) -> Result<WebModel, Diagnostic> {
-    web::check_steps(program, &options.target)?;
-    let shaders = emit_shaders(program, options)?;
-    options.watch.stage("write", || web::write(program, &shaders, &options.target))
+/// The folder for browsers of `programs`, the entries of a model, which are lowered for one.
+pub fn write_for_web(programs: &[Program], options: &CompileOptions) -> Result<WebModel, Diagnostic> {
+    programs.iter().try_for_each(|program| web::check_steps(program, &options.target))?;
+    let shaders: Vec<Vec<ShaderCode>> =
+        programs.iter().map(|program| emit_shaders(program, options)).collect::<Result<_, _>>()?;
+    options.watch.stage("write", || web::write(programs, &shaders, &options.assets, &options.target))
 }
 
 /// Turns the kernels of `programs` into machine code, for every level of the target, and their shaders into what GPUs

@@ -8,10 +8,14 @@
  *     const { logits } = await model.run({ image: new Float32Array(3 * 224 * 224) });
  *     model.destroy();
  *
- * A model is a list of steps, each a shader with the ranges of memory that it reads and writes. Its memory is one
- * buffer for the arena, one (or several, where a buffer may not be that large) for the constants, and one for every
- * input and output. All of it, and what binds it to the shaders, is made once, in `load`; `run` writes the inputs,
- * records the steps, and reads the outputs.
+ * A model has one entry or several, each a list of steps: a shader with the ranges of memory that it reads and
+ * writes. Its memory is one buffer for the arena, one (or several, where a buffer may not be that large) for the
+ * constants, and one for every input and output. All of it, and what binds it to the shaders, is made once, in `load`;
+ * `run` writes the inputs, records the steps of an entry, and reads the outputs.
+ *
+ * States are what a model keeps from run to run, such as the keys and values of the tokens that were read: a buffer
+ * each, which all entries share and which shaders write in place, new rows behind the others. The caller counts the
+ * rows and says with every run how many there are. `language.js` does that for language models.
  *
  * There are no dependencies and nothing to build. Errors are `DrupeError`s with a `code`.
  */
@@ -21,26 +25,46 @@
  * @typedef {Float32Array|Float64Array|Int8Array|Uint8Array|Int16Array|Uint16Array|Int32Array|Uint32Array
  *   |BigInt64Array|BigUint64Array} TypedArray
  * @typedef {{name: string, dtype: DType, shape: number[], bytes: number}} Tensor
- * @typedef {{base: "arena"|"constants"|"input"|"output", index: number, offset: number, bytes: number}} Range
+ * @typedef {{base: "arena"|"constants"|"input"|"output"|"state", index: number, offset: number,
+ *   bytes: number}} Range
+ * @typedef {any} Expression A number, the name of the number of rows in the states, or [operation, a, b].
  * @typedef {{name: string, wgsl: string, workgroup: number, buffers: number, dims: number}} ShaderSource
- * @typedef {{shader: number, grid: number, args: Range[], dims: number[], origin: string}} Step
+ * @typedef {{shader: number, grid: Expression, args: Range[], dims: Expression[], origin: string}} Step
+ * @typedef {{name: string, newRows: number, inputs: Tensor[], outputs: Tensor[], steps: Step[]}} Entry
+ *   `newRows`: those that a run writes behind the rows of the states.
  * @typedef {{version: number, producer: string, model: string, features: string[], limits: Record<string, number>,
- *   inputs: Tensor[], outputs: Tensor[], arena: number, constants: number, shaders: ShaderSource[],
- *   steps: Step[]}} Plan
+ *   rows?: string, states: Tensor[], arena: number, constants: number, shaders: ShaderSource[], entries: Entry[],
+ *   assets: string[]}} Plan
  * @typedef {{stage: "plan"|"constants"|"shaders", done: number, total: number}} Progress
  *   Bytes of the constants, or compiled shaders.
  * @typedef {{device?: GPUDevice, onProgress?: (progress: Progress) => void}} LoadOptions
+ * @typedef {{entry?: string, rows?: number}} RunOptions
+ *   The first entry, if not given; the rows that there are in the states, 0 if not given.
  * @typedef {{plan: number, constants: number, shaders: number, load: number}} Times
  * @typedef {"no-webgpu"|"no-adapter"|"feature"|"limit"|"network"|"plan"|"shader"|"memory"|"input"|"device-lost"
- *   |"destroyed"|"run"} ErrorCode
+ *   |"destroyed"|"run"|"context"|"busy"|"tokenizer"|"sampling"} ErrorCode
  */
 
-const VERSION = 1;
+const VERSION = 2;
 /** What offsets of bindings are multiples of; WebGPU guarantees that no device asks for more. */
 const ALIGNMENT = 256;
 /** What lengths of bindings are multiples of: the largest element of a shader's arrays, vec4<f32>. */
 const GRANULE = 16;
 const MOST_WORKGROUPS = 65535;
+/** Bytes that are written to the device before waiting for it. */
+const IN_FLIGHT = 64 * 1024 * 1024;
+
+/** @type {Record<string, (a: number, b: number) => number>} */
+const OPERATIONS = {
+  "+": (a, b) => a + b,
+  "-": (a, b) => a - b,
+  "*": (a, b) => a * b,
+  floordiv: (a, b) => Math.floor(a / b),
+  ceildiv: (a, b) => Math.ceil(a / b),
+  mod: (a, b) => a - b * Math.floor(a / b),
+  min: Math.min,
+  max: Math.max,
+};
 
 /** @type {Record<DType, any>} */
 const ARRAYS = {
@@ -79,6 +103,8 @@ export class Drupe {
   #owns;
   #memory;
   #dispatches;
+  /** What the numbers of steps were last computed for. @type {number | undefined} */
+  #rows;
   /** @type {DrupeError | undefined} */
   #gone;
   /** Runs wait for each other: they share the buffers. @type {Promise<unknown>} */
@@ -112,19 +138,14 @@ export class Drupe {
         .then(() => performance.now() - planned);
       const compiled = compile(device, plan, report).then((found) => ({ ...found, ms: performance.now() - planned }));
       const [uploadTime, { pipelines, layouts, ms }] = await Promise.all([uploaded, compiled]);
-      const dispatches = await guarded(device, "plan", "the steps", () =>
-        plan.steps.filter((step) => step.grid > 0).map((step) => {
-          const shader = plan.shaders[step.shader];
-          const y = Math.ceil(step.grid / MOST_WORKGROUPS);
-          return {
-            pipeline: pipelines[step.shader],
-            bindings: bind(device, layouts[step.shader], step, shader, memory),
-            x: Math.ceil(step.grid / y),
-            y,
-          };
-        }));
+      const dispatches = await guarded(device, "plan", "the steps", () => plan.entries.map(({ steps }, entry) =>
+        steps.map((step) => ({
+          pipeline: pipelines[step.shader],
+          bindings: bind(device, layouts[step.shader], step, plan.shaders[step.shader], memory, entry),
+          grid: step.grid,
+        }))));
       const times = { plan: planned - began, constants: uploadTime, shaders: ms, load: performance.now() - began };
-      return new Drupe(plan, device, !options.device, memory, dispatches, times);
+      return new Drupe(plan, address, device, !options.device, memory, dispatches, times);
     } catch (error) {
       buffers.forEach((buffer) => buffer.destroy());
       if (!options.device) device.destroy();
@@ -134,25 +155,35 @@ export class Drupe {
 
   /**
    * @private Use `load`.
-   * @param {Plan} plan @param {GPUDevice} device @param {boolean} owns @param {Memory} memory
-   * @param {{pipeline: GPUComputePipeline, bindings: GPUBindGroup, x: number, y: number}[]} dispatches
+   * @param {Plan} plan @param {URL} address @param {GPUDevice} device @param {boolean} owns @param {Memory} memory
+   * @param {{pipeline: GPUComputePipeline, bindings: GPUBindGroup, grid: Expression}[][]} dispatches by entry
    * @param {Times} times
    */
-  constructor(plan, device, owns, memory, dispatches, times) {
+  constructor(plan, address, device, owns, memory, dispatches, times) {
     /** The model's name. @type {string} */
     this.name = plan.model;
     /** What compiled it. @type {string} */
     this.producer = plan.producer;
-    /** @type {Tensor[]} */
-    this.inputs = plan.inputs;
-    /** @type {Tensor[]} */
-    this.outputs = plan.outputs;
+    /** Where its `model.json` is; its assets lie beside. @type {URL} */
+    this.address = address;
+    /** Names of files that came with the model. @type {string[]} */
+    this.assets = plan.assets;
+    /** @type {{name: string, newRows: number, inputs: Tensor[], outputs: Tensor[]}[]} */
+    this.entries = plan.entries.map(({ name, newRows, inputs, outputs }) => ({ name, newRows, inputs, outputs }));
+    /** Of the first entry. @type {Tensor[]} */
+    this.inputs = plan.entries[0].inputs;
+    /** Of the first entry. @type {Tensor[]} */
+    this.outputs = plan.entries[0].outputs;
+    /** What is kept from run to run. @type {Tensor[]} */
+    this.states = plan.states;
+    /** Rows that states have room for. @type {number} */
+    this.mostRows = mostRows(plan);
     /** Milliseconds that loading took: constants and shaders at the same time. @type {Times} */
     this.times = times;
     /** Bytes on the device. @type {number} */
     this.bytes = memory.all.reduce((sum, buffer) => sum + buffer.size, 0);
-    /** Dispatches of a run. @type {number} */
-    this.steps = dispatches.length;
+    /** Dispatches of a run of the first entry. @type {number} */
+    this.steps = dispatches[0].length;
     /** Whose device it is, as far as the browser tells. @type {string} */
     this.adapter = describe(device.adapterInfo);
     this.#device = device;
@@ -165,32 +196,54 @@ export class Drupe {
   }
 
   /**
-   * Runs the model on all its inputs, and gives all its outputs, flat, in the order of their shapes.
+   * Runs an entry of the model on all its inputs, and gives all its outputs, flat, in the order of their shapes.
+   *
+   * With states it writes `newRows` of the entry behind the `rows` that there are; what lay there is overwritten, so to
+   * go back is to give fewer rows.
    *
    * @param {Record<string, TypedArray>} inputs by name
+   * @param {RunOptions} [options]
    * @returns {Promise<Record<string, TypedArray>>}
    */
-  async run(inputs) {
-    const values = checkedInputs(this.inputs, inputs);
-    const run = this.#last.then(() => this.#runAlone(values));
+  async run(inputs, { entry = this.entries[0].name, rows = 0 } = {}) {
+    const number = this.entries.findIndex(({ name }) => name === entry);
+    const wrong = (/** @type {string} */ what) => new DrupeError("input", what);
+    const names = this.entries.map(({ name }) => name);
+    if (number < 0) throw wrong(`there is no entry "${entry}"; there are ${quoted(names)}`);
+    if (!Number.isInteger(rows) || rows < 0) throw wrong(`${rows} is no number of rows`);
+    const { newRows } = this.entries[number];
+    if (this.states.length > 0 && rows + newRows > this.mostRows) {
+      throw new DrupeError("context", `${newRows} rows behind ${rows}: the states have room for ${this.mostRows}`);
+    }
+    const values = checkedInputs(this.entries[number].inputs, inputs);
+    const run = this.#last.then(() => this.#runAlone(number, rows, values));
     this.#last = run.catch(() => {});
     return run;
   }
 
-  /** @param {TypedArray[]} values */
-  async #runAlone(values) {
+  /** @param {number} number the entry's @param {number} rows @param {TypedArray[]} values */
+  async #runAlone(number, rows, values) {
     if (this.#gone) throw this.#gone;
-    const { inputs, outputs, staging } = this.#memory;
+    const { dims, staging } = this.#memory;
+    const { inputs, outputs } = this.#memory.entries[number];
     const device = this.#device;
     try {
       const { checked } = watched(device, "run", "the steps", () => {
         values.forEach((value, index) => device.queue.writeBuffer(inputs[index], 0, wholeWords(value)));
+        if (dims.open.length > 0 && rows !== this.#rows) {
+          fillDims(dims, rows);
+          device.queue.writeBuffer(dims.buffer, 0, dims.words);
+          this.#rows = rows;
+        }
         const encoder = device.createCommandEncoder({ label: this.name });
         const pass = encoder.beginComputePass();
-        for (const { pipeline, bindings, x, y } of this.#dispatches) {
+        for (const { pipeline, bindings, grid } of this.#dispatches[number]) {
+          const tasks = valueOf(grid, rows);
+          if (tasks === 0) continue;
+          const y = Math.ceil(tasks / MOST_WORKGROUPS);
           pass.setPipeline(pipeline);
           pass.setBindGroup(0, bindings);
-          pass.dispatchWorkgroups(x, y);
+          pass.dispatchWorkgroups(Math.ceil(tasks / y), y);
         }
         pass.end();
         let at = 0;
@@ -200,16 +253,18 @@ export class Drupe {
         }
         device.queue.submit([encoder.finish()]);
       });
-      await Promise.all([checked, staging.mapAsync(GPUMapMode.READ)]);
+      const done = outputs.length > 0 ? staging.mapAsync(GPUMapMode.READ) : device.queue.onSubmittedWorkDone();
+      await Promise.all([checked, done]);
+      if (this.#gone) throw this.#gone;
       /** @type {Record<string, TypedArray>} */
       const results = {};
       let at = 0;
-      this.outputs.forEach((output, index) => {
+      this.entries[number].outputs.forEach((output, index) => {
         const bytes = staging.getMappedRange(at, outputs[index].size).slice(0, output.bytes);
         results[output.name] = new ARRAYS[output.dtype](bytes);
         at += outputs[index].size;
       });
-      staging.unmap();
+      if (outputs.length > 0) staging.unmap();
       return results;
     } catch (error) {
       // A lost device fails in many ways; the loss is what to tell.
@@ -245,27 +300,45 @@ function checkedFields(plan) {
   if (plan?.version !== VERSION) {
     throw wrong(`the plan's version is ${plan?.version}, this drupe.js reads ${VERSION}: take both from one drupe`);
   }
-  for (const tensor of [...plan.inputs, ...plan.outputs]) {
+  if (plan.entries.length === 0) throw wrong("the plan has no entry");
+  for (const tensor of [...plan.states, ...plan.entries.flatMap(({ inputs, outputs }) => [...inputs, ...outputs])]) {
     const { name, dtype, shape, bytes } = tensor;
     if (!ARRAYS[dtype]) throw wrong(`"${name}" is of ${dtype}, which this drupe.js does not know`);
     if (bytes !== length(tensor) * ARRAYS[dtype].BYTES_PER_ELEMENT) {
       throw wrong(`"${name}" of ${dtype}[${shape}] has ${bytes} bytes`);
     }
   }
+  for (const entry of plan.entries) checkSteps(plan, entry, wrong);
+  return plan;
+}
+
+/** @param {Plan} plan @param {Entry} entry @param {(what: string) => DrupeError} wrong */
+function checkSteps(plan, entry, wrong) {
   const room = (/** @type {Range} */ { base, index }) => {
     if (base === "arena") return plan.arena;
     if (base === "constants") return plan.constants;
-    return { input: plan.inputs, output: plan.outputs }[base]?.[index]?.bytes ?? -1;
+    return { input: entry.inputs, output: entry.outputs, state: plan.states }[base]?.[index]?.bytes ?? -1;
   };
-  plan.steps.forEach((step, number) => {
+  const most = Math.max(0, mostRows(plan) - entry.newRows);
+  const isNumber = (/** @type {Expression} */ expression) => typeof expression === "number"
+    || (typeof expression === "string" && expression === plan.rows)
+    || (Array.isArray(expression) && expression.length === 3 && Object.hasOwn(OPERATIONS, expression[0])
+      && expression.slice(1).every(isNumber));
+  entry.steps.forEach((step, number) => {
     const shader = plan.shaders[step.shader];
-    const where = `step ${number} (${step.origin})`;
+    const where = `${entry.name ? `${entry.name}, ` : ""}step ${number} (${step.origin})`;
     if (!shader) throw wrong(`${where}: there is no shader ${step.shader}`);
     if (step.args.length !== shader.buffers || step.dims.length !== shader.dims) {
       throw wrong(`${where}: ${shader.name} takes ${shader.buffers} buffers and ${shader.dims} dims, `
         + `not ${step.args.length} and ${step.dims.length}`);
     }
-    if (step.grid > MOST_WORKGROUPS ** 2) throw wrong(`${where}: ${step.grid} tasks are more than WebGPU can dispatch`);
+    const odd = [step.grid, ...step.dims].find((expression) => !isNumber(expression));
+    if (odd !== undefined) throw wrong(`${where}: ${JSON.stringify(odd)} is no expression`);
+    for (const tasks of [valueOf(step.grid, 0), valueOf(step.grid, most)]) {
+      if (!(tasks >= 0 && tasks <= MOST_WORKGROUPS ** 2)) {
+        throw wrong(`${where}: ${tasks} tasks are more than WebGPU can dispatch`);
+      }
+    }
     for (const arg of step.args) {
       if (arg.offset % ALIGNMENT !== 0 || arg.bytes <= 0 || arg.offset + arg.bytes > padded(room(arg), GRANULE)) {
         throw wrong(`${where}: ${arg.bytes} bytes at ${arg.offset} are no range of ${arg.base} ${arg.index ?? ""}`);
@@ -274,8 +347,22 @@ function checkedFields(plan) {
     const overlap = overlapping(step.args);
     if (overlap) throw wrong(`${where}: arguments ${overlap.join(" and ")} overlap, which WebGPU never allows`);
   });
-  return plan;
 }
+
+/**
+ * The value of an expression where the states have `rows` rows.
+ *
+ * @param {Expression} expression @param {number} rows @returns {number}
+ */
+function valueOf(expression, rows) {
+  if (typeof expression === "number") return expression;
+  if (typeof expression === "string") return rows;
+  const [operation, a, b] = expression;
+  return OPERATIONS[operation](valueOf(a, rows), valueOf(b, rows));
+}
+
+/** Rows that states have room for. @param {Plan} plan */
+const mostRows = ({ states }) => states.length > 0 ? Math.min(...states.map(({ shape }) => shape[0])) : 0;
 
 /** Two arguments that share memory: all are bound to be written. @param {Range[]} args */
 function overlapping(args) {
@@ -311,8 +398,9 @@ async function download(address) {
 
 /** What the plan asks of a device. @param {Plan} plan @returns {Record<string, number>} */
 function neededLimits(plan) {
-  const tensors = [...plan.inputs, ...plan.outputs].map(({ bytes }) => bytes);
-  const ranges = plan.steps.flatMap(({ args }) => args.map(({ bytes }) => padded(bytes, GRANULE)));
+  const tensors = [...plan.states, ...plan.entries.flatMap(({ inputs, outputs }) => [...inputs, ...outputs])]
+    .map(({ bytes }) => bytes);
+  const ranges = allSteps(plan).flatMap(({ args }) => args.map(({ bytes }) => padded(bytes, GRANULE)));
   const workgroup = Math.max(1, ...plan.shaders.map((shader) => shader.workgroup));
   /** @type {Record<string, number>} */
   const needed = {
@@ -325,6 +413,9 @@ function neededLimits(plan) {
   for (const [name, value] of Object.entries(plan.limits ?? {})) needed[name] = Math.max(needed[name] ?? 0, value);
   return needed;
 }
+
+/** The steps of all entries. @param {Pick<Plan, "entries">} plan */
+const allSteps = ({ entries }) => entries.flatMap(({ steps }) => steps);
 
 // Not Math.max(...): there may be more steps than a call takes arguments.
 const largest = (/** @type {number[]} */ values) => values.reduce((a, b) => Math.max(a, b), 0);
@@ -424,8 +515,10 @@ function watched(device, code, what, make) {
 
 /**
  * @typedef {{start: number, end: number, buffer: GPUBuffer}} Part a stretch of the constants
- * @typedef {{arena?: GPUBuffer, parts: Part[], inputs: GPUBuffer[], outputs: GPUBuffer[], dims: GPUBuffer,
- *   dimsAt: Map<string, number>, staging: GPUBuffer, all: GPUBuffer[]}} Memory
+ * @typedef {{buffer: GPUBuffer, words: Int32Array<ArrayBuffer>, places: Map<string, number>,
+ *   open: {dims: Expression[], at: number}[]}} Dims those of all steps, equal ones once; `open` depend on the rows
+ * @typedef {{arena?: GPUBuffer, parts: Part[], states: GPUBuffer[],
+ *   entries: {inputs: GPUBuffer[], outputs: GPUBuffer[]}[], dims: Dims, staging: GPUBuffer, all: GPUBuffer[]}} Memory
  */
 
 /**
@@ -439,46 +532,58 @@ function allocate(device, plan, all) {
     all.push(buffer);
     return buffer;
   };
-  const outputs = plan.outputs.map(({ name, bytes }) => make(name, bytes, STORAGE | COPY_SRC));
-  const { bytes, dimsAt } = layDims(plan);
-  const dims = make("dims", bytes.byteLength, UNIFORM | COPY_DST);
-  device.queue.writeBuffer(dims, 0, bytes);
+  const entries = plan.entries.map(({ inputs, outputs }) => ({
+    inputs: inputs.map(({ name, bytes }) => make(name, bytes, STORAGE | COPY_DST)),
+    outputs: outputs.map(({ name, bytes }) => make(name, bytes, STORAGE | COPY_SRC)),
+  }));
+  const laid = layDims(plan);
+  const dims = { ...laid, buffer: make("dims", laid.words.byteLength, UNIFORM | COPY_DST) };
+  device.queue.writeBuffer(dims.buffer, 0, dims.words);
+  const results = entries.map(({ outputs }) => outputs.reduce((sum, { size }) => sum + size, 0));
   return {
     arena: plan.arena > 0 ? make("arena", plan.arena, STORAGE) : undefined,
     parts: splitConstants(plan, device.limits.maxBufferSize)
       .map(({ start, end }) => ({ start, end, buffer: make("constants", end - start, STORAGE | COPY_DST) })),
-    inputs: plan.inputs.map(({ name, bytes }) => make(name, bytes, STORAGE | COPY_DST)),
-    outputs,
+    states: plan.states.map(({ name, bytes }) => make(name, bytes, STORAGE)),
+    entries,
     dims,
-    dimsAt,
-    staging: make("results", outputs.reduce((sum, { size }) => sum + size, 0), MAP_READ | COPY_DST),
+    staging: make("results", largest(results), MAP_READ | COPY_DST),
     all,
   };
 }
 
-/** The dims of all steps, equal ones once. @param {Plan} plan */
+/** Where the dims of steps lie, with their values for no rows. @param {Plan} plan @returns {Omit<Dims, "buffer">} */
 function layDims(plan) {
   /** @type {Map<string, number>} */
-  const dimsAt = new Map();
+  const places = new Map();
+  const every = [];
   let end = 0;
-  for (const { dims } of plan.steps) {
-    if (dims.length === 0 || dimsAt.has(String(dims))) continue;
-    dimsAt.set(String(dims), end);
+  for (const { dims } of allSteps(plan)) {
+    const key = JSON.stringify(dims);
+    if (dims.length === 0 || places.has(key)) continue;
+    places.set(key, end);
+    every.push({ dims, at: end / 4 });
     end += padded(4 * dims.length, ALIGNMENT);
   }
   const words = new Int32Array(end / 4);
-  for (const [dims, at] of dimsAt) words.set(dims.split(",").map(Number), at / 4);
-  return { bytes: words, dimsAt };
+  fillDims({ words, open: every }, 0);
+  const open = every.filter(({ dims }) => dims.some((expression) => typeof expression !== "number"));
+  return { words, places, open };
+}
+
+/** Writes the values of open dims. @param {Pick<Dims, "words" | "open">} dims @param {number} rows */
+function fillDims({ words, open }, rows) {
+  for (const { dims, at } of open) words.set(dims.map((expression) => valueOf(expression, rows)), at);
 }
 
 /**
  * Cuts the constants into stretches that a buffer may hold, without cutting a step's range.
  *
- * @param {Plan} plan @param {number} most
+ * @param {Pick<Plan, "entries">} plan @param {number} most
  * @returns {{start: number, end: number}[]}
  */
 export function splitConstants(plan, most) {
-  const ranges = plan.steps.flatMap(({ args }) => args.filter(({ base }) => base === "constants"))
+  const ranges = allSteps(plan).flatMap(({ args }) => args.filter(({ base }) => base === "constants"))
     .map(({ offset, bytes }) => ({ start: offset, end: padded(offset + bytes, GRANULE) }))
     .sort((a, b) => a.start - b.start || b.end - a.end);
   /** @type {{start: number, end: number}[]} */
@@ -506,6 +611,7 @@ async function upload(device, address, plan, memory, report) {
   if (!stream) throw new DrupeError("network", `${address} is empty`);
   const reader = stream.getReader();
   let at = 0;
+  let told = 0;
   /** Less than a word, from the piece before. */
   let rest = new Uint8Array(0);
   for (let last = false; !last;) {
@@ -523,6 +629,12 @@ async function upload(device, address, plan, memory, report) {
     at += whole;
     rest = piece.slice(whole);
     report({ stage: "constants", done: at, total: plan.constants });
+    // The network may be faster than the GPU.
+    if (at - told >= IN_FLIGHT) {
+      device.queue.submit([]);
+      await device.queue.onSubmittedWorkDone();
+      told = at;
+    }
   }
   if (at !== plan.constants) {
     const bytes = `${address} has ${at} bytes, and the plan ${plan.constants}`;
@@ -626,29 +738,31 @@ function bindingLayout(device, buffers, uniform) {
 
 /**
  * @param {GPUDevice} device @param {GPUBindGroupLayout} layout @param {Step} step @param {ShaderSource} shader
- * @param {Memory} memory
+ * @param {Memory} memory @param {number} entry the number of the step's
  */
-function bind(device, layout, step, shader, memory) {
+function bind(device, layout, step, shader, memory, entry) {
   /** @type {GPUBindGroupEntry[]} */
-  const entries = step.args.map((arg, binding) => ({ binding, resource: place(arg, memory) }));
+  const entries = step.args.map((arg, binding) => ({ binding, resource: place(arg, memory, entry) }));
   if (shader.dims > 0) {
-    const offset = /** @type {number} */ (memory.dimsAt.get(String(step.dims)));
+    const offset = /** @type {number} */ (memory.dims.places.get(JSON.stringify(step.dims)));
     const size = padded(4 * shader.dims, GRANULE);
-    entries.push({ binding: shader.buffers, resource: { buffer: memory.dims, offset, size } });
+    entries.push({ binding: shader.buffers, resource: { buffer: memory.dims.buffer, offset, size } });
   }
   return device.createBindGroup({ label: step.origin, layout, entries });
 }
 
-/** @param {Range} range @param {Memory} memory @returns {GPUBufferBinding} */
-function place({ base, index, offset, bytes }, memory) {
+/** @param {Range} range @param {Memory} memory @param {number} entry @returns {GPUBufferBinding} */
+function place({ base, index, offset, bytes }, memory, entry) {
   const size = padded(bytes, GRANULE);
   switch (base) {
     case "arena":
       return { buffer: /** @type {GPUBuffer} */ (memory.arena), offset, size };
     case "input":
-      return { buffer: memory.inputs[index], offset, size };
+      return { buffer: memory.entries[entry].inputs[index], offset, size };
     case "output":
-      return { buffer: memory.outputs[index], offset, size };
+      return { buffer: memory.entries[entry].outputs[index], offset, size };
+    case "state":
+      return { buffer: memory.states[index], offset, size };
     case "constants": {
       const part = /** @type {Part} */ (memory.parts.find(({ start, end }) => start <= offset && offset + size <= end));
       return { buffer: part.buffer, offset: offset - part.start, size };

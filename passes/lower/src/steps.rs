@@ -40,6 +40,8 @@ pub struct Builder<'a> {
     roles: &'a [Role],
     places: Places,
     states: Vec<State>,
+    /// For the buffer of every state's input that of its output, which has the same rows at the same places.
+    grown: BTreeMap<BufferId, BufferId>,
     /// Copies of operands with the halo that one region needs: by region's result and operand.
     padded: BTreeMap<(ValueId, ValueId), Home>,
     kernels: IndexMap<String, KernelVariants>,
@@ -97,6 +99,11 @@ impl<'a> Builder<'a> {
         let states = if in_place && !options.observe { states(module) } else { Vec::new() };
         let grown: Vec<ValueId> = states.iter().map(|state| graph.outputs[state.output]).collect();
         let places = place(module, roles, &halos, options.gpu.is_some(), &grown);
+        let home = |value: ValueId| places.homes[value.index()].as_ref().map(|home| home.buffer);
+        let inputs: Vec<ValueId> = graph.inputs().map(|(_, value)| value).collect();
+        let grown =
+            states.iter().zip(&grown).filter_map(|(state, output)| Some((home(inputs[state.input])?, home(*output)?)));
+        let grown = grown.collect();
         let cascades = options.gpu.is_some() && !options.observe;
         let attentions = if cascades { attention::find(module, roles, regions) } else { BTreeMap::new() };
         let mut builder = Builder {
@@ -105,6 +112,7 @@ impl<'a> Builder<'a> {
             roles,
             places,
             states,
+            grown,
             padded: BTreeMap::new(),
             kernels: IndexMap::new(),
             shaders: IndexMap::new(),

@@ -293,4 +293,26 @@ mod tests {
             assert!(growing("f64", placement).states.is_empty());
         }
     }
+
+    #[test]
+    fn a_state_is_one_argument_however_it_is_read() {
+        let text = r#"dim past in 1..=8
+            state "rows" -> "rows.next"
+            func @main(%new: f32[1, 4], %rows: f32[past, 4]) {
+              %next = concat(%rows, %new) axis=0
+              %same = slice(%next) start=[0, 0] size=[past, 4] : f32[past, 4]
+              %square = mul(%rows, %same)
+              %sum = reduce_sum(%square) axes=[0]
+              return "sum" %sum, "rows.next" %next
+            }"#;
+        let module = drupe_ir::parse_text(text, "test").expect("a module").module;
+        let target = Target::find("webgpu").expect("a built-in target");
+        let options = Options { gpu: Some(Placement::Gpu), ..Options::default() };
+        let program = lower(&module, &target, &options).expect("it is lowered");
+        let states = program.state_buffers();
+        let of_states = |step: &Step| step.args.iter().filter(|arg| states.contains(&arg.buffer)).count();
+        assert_eq!(program.states.len(), 1);
+        assert!(program.steps.iter().all(|step| of_states(step) <= 1), "{program}");
+        assert_eq!(program.steps.iter().map(of_states).sum::<usize>(), 2, "{program}");
+    }
 }

@@ -20,7 +20,7 @@ Examples:
 
 Dimensions are numbers or expressions over symbols: `B`, `32*H`, `2*S + 1`. Code for every level of the target goes
 into the one artifact; the runtime picks the best that the CPU can run. For browsers, --target webgpu, the result is
-a folder: a page that runs the model.")]
+a folder: a page that runs the model, or talks with it if it is a language model.")]
 pub(crate) struct Compile {
     /// The model: .onnx, .gguf, a folder of safetensors, or .ir (textual IR)
     model: PathBuf,
@@ -88,7 +88,9 @@ impl Compile {
             return self.write_text(first.module.to_string().into_bytes());
         }
         let programs = match options.target.os {
-            Os::Browser => vec![stages::lower_for_web(&first.module, &options)?],
+            Os::Browser => {
+                entries.iter().map(|entry| stages::lower_for_web(entry, &options)).collect::<Result<_, _>>()?
+            }
             _ => stages::lower_for_all(&entries, &options)?,
         };
         let program = programs.last().expect("the CPU's program is always there");
@@ -102,7 +104,7 @@ impl Compile {
         let form = |form| stages::emit_form(program, &options, self.level(&options)?, form);
         match self.emit {
             Emit::Blob if options.target.os == Os::Browser => {
-                self.write_folder(&stages::write_for_web(program, &options)?)
+                self.write_folder(&stages::write_for_web(&programs, &options)?)
             }
             Emit::Blob => {
                 let programs: Vec<&Program> = programs.iter().collect();
@@ -181,10 +183,11 @@ impl Compile {
     fn write_folder(&self, model: &WebModel) -> Result<(), Diagnostic> {
         let folder = self.output.clone().unwrap_or_else(|| self.model.with_extension("web"));
         create_folder(&folder)?;
-        for (name, contents) in model.files() {
+        let files = model.files();
+        for (name, contents) in &files {
             files::write(&folder.join(name), contents)?;
         }
-        let bytes = model.files().iter().map(|(_, contents)| contents.len() as u64).sum();
+        let bytes = files.iter().map(|(_, contents)| contents.len() as u64).sum();
         console::print(&format!("{}: {}\n", folder.display(), console::bytes(bytes)))
     }
 

@@ -86,7 +86,8 @@ impl Builder<'_> {
         Some(Work::Shader(id))
     }
 
-    /// The arguments of a shader, one a buffer, and `reads` as reads of them; `None` if the GPU has no room for them.
+    /// The arguments of a shader, one a buffer, and `reads` as reads of them; `None` if the GPU has no room for them. A
+    /// state is one buffer, whether it is read as it was or as it is going to be.
     fn arguments(
         &self,
         reads: Vec<&mut (usize, Address)>,
@@ -97,9 +98,13 @@ impl Builder<'_> {
     ) -> Option<Arguments> {
         let gpu = self.target.gpu.as_ref()?;
         let used: BTreeSet<usize> = reads.iter().map(|(operand, _)| *operand).collect();
+        let buffer_of = |operand: usize| {
+            let buffer = homes[operand].buffer;
+            self.grown.get(&buffer).copied().unwrap_or(buffer)
+        };
         let mut distinct: IndexSet<(BufferId, DType)> = IndexSet::new();
         for operand in &used {
-            let key = (homes[*operand].buffer, dtypes[*operand]);
+            let key = (buffer_of(*operand), dtypes[*operand]);
             if key != (to.buffer, result) {
                 distinct.insert(key);
             }
@@ -118,7 +123,7 @@ impl Builder<'_> {
         }
         // Behind the operands comes the result; who reads its buffer reads that.
         let argument =
-            |operand: usize| distinct.get_index_of(&(homes[operand].buffer, dtypes[operand])).unwrap_or(distinct.len());
+            |operand: usize| distinct.get_index_of(&(buffer_of(operand), dtypes[operand])).unwrap_or(distinct.len());
         for (operand, address) in reads {
             address.shift(&homes[*operand].start);
             *operand = argument(*operand);

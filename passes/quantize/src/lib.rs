@@ -57,7 +57,7 @@ pub use narrow_states::narrow_states;
 pub use outliers::hot_channels;
 pub use quantize_linears::{GATES, quantize_by_gates, quantize_linears};
 pub use quantize_states::{StateBits, quantize_states};
-pub use scheme::{Activations, Scheme, WeightScheme};
+pub use scheme::{ACTIVATION_BLOCK, Activations, Scheme, WeightScheme};
 pub use stored::{StoredForm, constant_name, with_numbers};
 pub use transform::Transform;
 pub use weights::{QuantizedWeights, quantize_weights};

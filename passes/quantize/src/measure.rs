@@ -4,7 +4,7 @@ use crate::calibrate::Observed;
 use crate::choose::Choice;
 use crate::linears::{Group, rows_of};
 use crate::quantize_linears::WIDE_MOST;
-use crate::scheme::{Activations, WeightScheme};
+use crate::scheme::{ACTIVATION_BLOCK, Activations, WeightScheme};
 use crate::stored::numbers;
 use crate::transform::Transform;
 use crate::weights::quantize_weights;
@@ -115,9 +115,18 @@ fn round(row: &mut [f32], choice: &Choice) {
     if choice.activations == Activations::Float {
         return;
     }
-    let largest = row.iter().fold(1e-30f32, |most, value| most.max(value.abs()));
+    if choice.activations == Activations::PerBlock && row.len().is_multiple_of(ACTIVATION_BLOCK) {
+        row.chunks_exact_mut(ACTIVATION_BLOCK).for_each(|block| round_by(block, None, 127.0));
+        return;
+    }
     let most = if choice.activations == Activations::Sixteen { WIDE_MOST } else { 127.0 };
-    let scale = choice.scale.unwrap_or(largest / most);
+    round_by(row, choice.scale, most);
+}
+
+/// Elements of one scale, or of that which makes the largest of them `most`, as the numbers that their integers stand for.
+fn round_by(row: &mut [f32], scale: Option<f32>, most: f32) {
+    let largest = row.iter().fold(1e-30f32, |most, value| most.max(value.abs()));
+    let scale = scale.unwrap_or(largest / most);
     row.iter_mut().for_each(|value| *value = (*value / scale).clamp(-most, most).round_ties_even() * scale);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::choose::Choice;
 use crate::linears::{Group, Linear, find_linears, rows_of};
-use crate::scheme::{Activations, WeightScheme};
+use crate::scheme::{ACTIVATION_BLOCK, Activations, WeightScheme};
 use crate::stored::{constant_name, stored, with_numbers};
 use crate::transform::Transform;
 use crate::weights::{QuantizedWeights, quantize_weights};
@@ -144,6 +144,7 @@ impl Pass<'_> {
             Activations::PerToken | Activations::Static => {
                 <[ValueId; 2]>::from(self.rounded(cold, choice.scale)?).to_vec()
             }
+            Activations::PerBlock => <[ValueId; 2]>::from(self.rounded_by_block(cold)?).to_vec(),
         };
         let stack = |part: fn(&QuantizedWeights) -> Option<&TensorData>| stacked(&parts, part);
         let weights = stack(|part| Some(&part.values))?;
@@ -256,6 +257,22 @@ impl Pass<'_> {
         };
         let whole = self.add(ops::Round {}, &[steps])?;
         Ok((self.add(ops::Cast { dtype: DType::I8 }, &[whole])?, scales))
+    }
+
+    /// `x`, [.., K], as integers of 8 bits, and the scale of each block of a row, [.., K / block].
+    fn rounded_by_block(&mut self, x: ValueId) -> Result<(ValueId, ValueId), Diagnostic> {
+        let shape = self.new.graph.ty(x).shape.clone();
+        let depth = channels(shape.last());
+        if !depth.is_multiple_of(ACTIVATION_BLOCK) {
+            return self.rounded(x, None);
+        }
+        let mut blocks = shape.clone();
+        blocks.pop();
+        blocks.push(Dim::from((depth / ACTIVATION_BLOCK) as i64));
+        let by_block = blocks.iter().cloned().chain([Dim::from(ACTIVATION_BLOCK as i64)]).collect();
+        let x = self.add(ops::Reshape { shape: by_block }, &[x])?;
+        let (integers, scales) = self.rounded(x, None)?;
+        Ok((self.add(ops::Reshape { shape }, &[integers])?, self.add(ops::Reshape { shape: blocks }, &[scales])?))
     }
 
     /// `x`, [.., K], as integers of 16 bits, two of 8 bits: [2, .., K], where the first is worth 255 of the second; and

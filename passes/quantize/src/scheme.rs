@@ -32,11 +32,17 @@ impl WeightScheme {
     }
 }
 
+/// Elements of a token that share a scale under [`Activations::PerBlock`].
+pub const ACTIVATION_BLOCK: usize = 32;
+
 /// How the input of a linear layer becomes integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activations {
     /// 8 bits, by a scale of each token, found when it is there: its largest magnitude is 127.
     PerToken,
+    /// 8 bits, by a scale of each [`ACTIVATION_BLOCK`] elements of a token, as in llama.cpp; by one of each token where the
+    /// depth is not a multiple of that.
+    PerBlock,
     /// 8 bits, by one scale, found by calibration: what is larger is clipped.
     Static,
     /// 16 bits, by a scale of each token: two integers of 8 bits, a high one and a low one.
@@ -79,9 +85,9 @@ impl Scheme {
 /// What there is, for messages.
 const FORMS: &str = "w8a8, w4a8, w8a16 or w4a16 (bits of weights and of inputs), w8, w4 or f4 (inputs stay floats), then any \
                      of: -g32 (-g64, -g128: that many weights share a scale; -row: all of a row), -asym (groups have an \
-                     offset), -static (one scale for all tokens), -smooth (channels scaled against weights), -rotate \
+                     offset), -static (one scale for all tokens), -blocks (one for 32 inputs), -smooth (channels scaled against weights), -rotate \
                      (channels mixed), -outliers (large channels in float); or stored, for weights as a GGUF file has \
-                     them, then -static, -outliers";
+                     them, then -static, -blocks, -outliers";
 
 impl FromStr for Scheme {
     type Err = Diagnostic;
@@ -106,10 +112,10 @@ impl FromStr for Scheme {
         let mut scheme = Scheme { weights, activations, outliers: false, smooth: false, rotate: false, stored };
         for part in parts {
             match part {
-                "static" | "smooth" | "rotate" | "outliers" if float => {
+                "static" | "blocks" | "smooth" | "rotate" | "outliers" if float => {
                     return Err(fail("inputs stay floats, so nothing is done to them"));
                 }
-                "static" | "outliers" => {}
+                "static" | "blocks" | "outliers" => {}
                 "asym" if weights.float => return Err(fail("floats of 4 bits have offsets anyway")),
                 _ if stored => return Err(fail("weights stay as they are stored")),
                 _ => {}
@@ -117,8 +123,12 @@ impl FromStr for Scheme {
             match part {
                 "row" => scheme.weights.group = None,
                 "asym" => scheme.weights.offsets = true,
-                "static" if activations == Activations::Sixteen => return Err(fail("16 bits go by token")),
+                "static" | "blocks" if activations == Activations::Sixteen => return Err(fail("16 bits go by token")),
+                "static" | "blocks" if scheme.activations != Activations::PerToken => {
+                    return Err(fail("inputs have one kind of scale: -static, -blocks, or neither"));
+                }
                 "static" => scheme.activations = Activations::Static,
+                "blocks" => scheme.activations = Activations::PerBlock,
                 "smooth" => scheme.smooth = true,
                 "rotate" => scheme.rotate = true,
                 "outliers" => scheme.outliers = true,
@@ -143,7 +153,7 @@ impl fmt::Display for Scheme {
             (true, _) => f.write_str("stored")?,
             (false, Activations::Float) if float => f.write_str("f4")?,
             (false, Activations::Float) => write!(f, "w{bits}")?,
-            (false, Activations::PerToken | Activations::Static) => write!(f, "w{bits}a8")?,
+            (false, Activations::PerToken | Activations::PerBlock | Activations::Static) => write!(f, "w{bits}a8")?,
             (false, Activations::Sixteen) => write!(f, "w{bits}a16")?,
         }
         match (bits, group) {
@@ -154,6 +164,7 @@ impl fmt::Display for Scheme {
         for (there, name) in [
             (offsets && !float, "-asym"),
             (self.activations == Activations::Static, "-static"),
+            (self.activations == Activations::PerBlock, "-blocks"),
             (self.smooth, "-smooth"),
             (self.rotate, "-rotate"),
             (self.outliers, "-outliers"),

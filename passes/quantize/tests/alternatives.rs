@@ -63,12 +63,15 @@ fn errors(module: &Module, scheme: &str) -> (f64, f64) {
 }
 
 /// Every combination of parts that changes what is computed.
-const SCHEMES: [&str; 14] = [
+const SCHEMES: [&str; 17] = [
     "w8a8",
     "w4a8",
     "w4a8-asym",
     "w8a8-g32-asym",
     "w8a8-static",
+    "w8a8-blocks",
+    "w8a8-g32-blocks-outliers",
+    "w4a8-asym-blocks-smooth",
     "w8a8-outliers",
     "w8a8-static-outliers",
     "w8a8-smooth",
@@ -92,7 +95,7 @@ fn the_measured_error_is_that_of_a_run() {
 fn large_channels_are_dealt_with() {
     let of = |scheme| errors(&model(), scheme).0;
     let plain = of("w8a8");
-    for scheme in ["w8a8-smooth", "w8a8-rotate", "w8a8-outliers", "w8a16"] {
+    for scheme in ["w8a8-smooth", "w8a8-rotate", "w8a8-blocks", "w8a8-outliers", "w8a16"] {
         assert!(of(scheme) < 0.5 * plain, "{scheme}: {} of {plain}", of(scheme));
     }
 }

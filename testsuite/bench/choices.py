@@ -20,8 +20,9 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCHEMES = (
-    "w8a8,f32,w8a8-g32,w8a8-outliers,w8a8-smooth,w8a8-rotate,w8a8-smooth-outliers,w8a16,w8a8-static,"
-    "w8a8-static-outliers,w4a8,w4a8-asym,w4a8-outliers,w4a8-smooth,w4a8-rotate,w4a16,w4a8-outliers@5%,w4a8-outliers@1%"
+    "w8a8,f32,w8a8-g32,w8a8-blocks,w8a8-g32-blocks,w8a8-blocks-smooth,w8a8-outliers,w8a8-smooth,w8a8-rotate,"
+    "w8a8-smooth-outliers,w8a16,w8a8-static,w8a8-static-outliers,w4a8,w4a8-blocks,w4a8-asym,w4a8-asym-blocks,"
+    "w4a8-outliers,w4a8-smooth,w4a8-rotate,w4a16,w4a8-outliers@5%,w4a8-outliers@1%"
 )
 
 

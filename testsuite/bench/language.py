@@ -25,8 +25,10 @@ TORCH = ROOT / ".deps" / "venv-torch" / "bin" / "python"
 PAIRS = {
     "w8a8-outliers": ["llama.cpp Q8_0"],
     "w8a8-g32": ["llama.cpp Q8_0"],
+    "w8a8-g32-blocks": ["llama.cpp Q8_0"],
     "w8a8": ["llama.cpp Q8_0"],
     "w4a8": ["llama.cpp Q4_0", "GenAI int4", "MNN int4"],
+    "w4a8-blocks": ["llama.cpp Q4_0", "GenAI int4", "MNN int4"],
 }
 
 
@@ -149,7 +151,7 @@ def main():
     parser.add_argument("--model", default="smollm2_135m")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--schemes", default="w8a8-outliers,w8a8-g32,w4a8")
+    parser.add_argument("--schemes", default="w8a8-outliers,w8a8-g32-blocks,w4a8,w4a8-blocks")
     parser.add_argument("--prompts", default="512,1024")
     parser.add_argument("--generate", type=int, default=64)
     parser.add_argument("--peers", default="llama.cpp,GenAI,MNN")

@@ -6,7 +6,8 @@
 Every round runs each side once, one after the other, so that a slow minute of the machine meets all of them. The table
 has the medians of prefill and decode, and below it drupe's rates over those of the peers' formats with as many bits.
 Peers' files are made of the same model by their own tools. With --startup: the time from the start of the process to the
-first token, the file not in the system's cache, and the peak of resident memory. `./x bench language` sets all of it up.
+first token, the file not in the system's cache, and the peak of resident memory, of the smallest app (the example
+`generate` of drupe-runtime-llm) and of llama-bench. `./x bench language` sets all of it up.
 """
 
 import argparse
@@ -121,12 +122,12 @@ def started(command, cold):
     return time.perf_counter() - start, usage.ru_maxrss * 1024
 
 
-def startup(drupe, files, text, args):
+def startup(app, files, text, args):
     """Prints the time to the first token, and peaks of memory."""
     def of_drupe(path, tokens, made):
         # What a word is to the tokenizer is not exactly known: a prompt of about as many tokens.
         prompt = " ".join(text.split()[: tokens * 2 // 3])
-        return [drupe, "generate", path, "--raw", "--prompt", prompt, "--max-tokens", made, "--threads", args.threads]
+        return [app, path, prompt, made, args.threads]
 
     def of_llama(path, tokens, made):
         return [LLAMA / "llama-bench", "-m", path, "-p", 0, "-n", 0, "-pg", f"{tokens},{made}", "-r", 1, "--no-warmup",
@@ -173,7 +174,7 @@ def main():
             if name not in sides and name.split(" ")[0] in kinds and (found := peer(name, args.model, folder)):
                 sides[name], files[name] = found
     if args.startup:
-        startup(drupe, {name: path for name, path in files.items() if path.is_file()}, text, args)
+        startup(ROOT / "target" / "release" / "examples" / "generate", {name: path for name, path in files.items() if path.is_file()}, text, args)
         return
     for prompt in map(int, args.prompts.split(",")):
         rates = {name: [] for name in sides}

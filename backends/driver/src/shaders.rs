@@ -20,17 +20,20 @@ pub struct ShaderCode {
 /// The shaders of `program`, for its target's GPU.
 pub(crate) fn emit(program: &Program, target: &Target) -> Result<Vec<ShaderCode>, Diagnostic> {
     let has = |feature: &str| target.gpu.as_ref().is_some_and(|gpu| gpu.has(feature));
-    let subgroups = has("subgroups");
+    let (subgroups, int8_dot) = (has("subgroups"), has("int8-dot"));
     // So that scales of weights ask nothing of a device.
     let unpack_halves = target.os == Os::Browser && !has("f16");
+    let ways = |differs: bool| if differs { [true, false].as_slice() } else { &[false] };
     let code = |kernel: &Kernel| {
-        // Only what combines values across a workgroup differs.
-        let ways: &[bool] = if subgroups && kernel.combines_across() { &[true, false] } else { &[false] };
-        let variant = |subgroups: &bool| {
-            drupe_gpu::emit(kernel, &drupe_gpu::Options { subgroups: *subgroups, unpack_halves, ..Default::default() })
-                .map_err(|error| Diagnostic::new("gpu", error))
-        };
-        let variants = ways.iter().map(variant).collect::<Result<_, Diagnostic>>()?;
+        let mut variants = Vec::new();
+        // Only what combines values across a workgroup differs by the one, and what multiplies octets by the other.
+        for subgroups in ways(subgroups && kernel.combines_across()) {
+            for int8_dot in ways(int8_dot && kernel.multiplies_octets()) {
+                let (subgroups, int8_dot) = (*subgroups, *int8_dot);
+                let options = drupe_gpu::Options { subgroups, int8_dot, unpack_halves, ..Default::default() };
+                variants.push(drupe_gpu::emit(kernel, &options).map_err(|error| Diagnostic::new("gpu", error))?);
+            }
+        }
         Ok(ShaderCode { variants, test: None })
     };
     program.shaders.iter().map(code).collect()
@@ -91,7 +94,13 @@ impl ShaderCode {
 
 /// What a shader needs, as plans call it.
 fn features(needs: Needs) -> Vec<&'static str> {
-    let all = [("f16", needs.f16), ("f64", needs.float64), ("int64", needs.int64), ("subgroups", needs.subgroups)];
+    let all = [
+        ("f16", needs.f16),
+        ("f64", needs.float64),
+        ("int64", needs.int64),
+        ("int8-dot", needs.int8_dot),
+        ("subgroups", needs.subgroups),
+    ];
     all.into_iter().filter_map(|(name, needed)| needed.then_some(name)).collect()
 }
 

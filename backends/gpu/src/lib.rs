@@ -44,7 +44,9 @@
 //!
 //! A value of the kernel IR is a list of naga's, its *parts*: a scalar, a vector of two, or as many vectors of four as
 //! hold its lanes. An 8- or 16-bit integer is a 32-bit one that is wrapped after each operation, a `bf16` is an `f32`
-//! that is rounded; in buffers both are packed into words. `f16` is native, but for halves that are only read, if the options say so.
+//! that is rounded; in buffers both are packed into words. `f16` is native, but for halves that are only read, if the
+//! options say so. Octets that come in words and of which only products are made ([`drupe_kernel::Inst::Dot`]) stay
+//! words: `dot4I8Packed` takes them.
 //!
 //! SPIR-V says of float arithmetic that it stays as it is, and MSL asks for it. WGSL cannot: compilers of browsers may
 //! rearrange sums. The expansions of the kernel builder are written so that they survive it, to a few units in the last
@@ -73,6 +75,9 @@ pub struct Options {
     /// Half floats that a kernel only reads, to compute with them in `f32`, are unpacked from words: such a shader does not
     /// need [`Needs::f16`].
     pub unpack_halves: bool,
+    /// SPIR-V has products of octets as one instruction, which needs [`Needs::int8_dot`]; without, they are computed of
+    /// octets taken out of their words. Other languages say it in one way, which every device takes.
+    pub int8_dot: bool,
 }
 
 /// What a shader needs of a device, beyond what every device has.
@@ -86,6 +91,8 @@ pub struct Needs {
     pub float64: bool,
     /// Subgroup operations in compute shaders.
     pub subgroups: bool,
+    /// Products of octets packed in words: `shaderIntegerDotProduct` of Vulkan 1.3, or VK_KHR_shader_integer_dot_product.
+    pub int8_dot: bool,
 }
 
 impl Needs {

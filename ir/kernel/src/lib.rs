@@ -278,6 +278,13 @@ impl Kernel {
         self.types[value.0 as usize]
     }
 
+    /// Whether there are products of octets.
+    pub fn multiplies_octets(&self) -> bool {
+        let mut found = false;
+        self.body.visit(&mut |inst| found |= matches!(inst, Inst::Dot { .. } | Inst::DotPairs { .. }));
+        found
+    }
+
     /// Whether invocations combine values across the workgroup.
     pub fn combines_across(&self) -> bool {
         let mut found = false;

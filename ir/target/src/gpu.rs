@@ -25,7 +25,8 @@ pub struct Gpu {
     /// Whether one shader may have two arguments that overlap, one of them written. Browsers refuse that.
     #[serde(default = "yes")]
     pub aliasing: bool,
-    /// What it can do beyond the least, by the artifact's names: `f16`, `int64`, `subgroups`.
+    /// What it can do beyond the least, by the artifact's names: `f16`, `int64`, `int8-dot`
+    /// (products of octets as an instruction of Vulkan's), `subgroups`.
     #[serde(default)]
     pub features: Vec<String>,
     /// f32 operations in a second (an FMA is two), in units of 10^9.

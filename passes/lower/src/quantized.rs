@@ -117,9 +117,9 @@ impl Loads {
             weight_scale: load(weight_scale)?,
             offset,
         };
-        let x = if loads.x_scale.is_some() { DType::I8 } else { DType::F32 };
-        let weight = body.dtype(loads.weight);
-        let octets = body.dtype(loads.x) == x && weight.is_int() && weight.bits() <= 8;
+        let (x, weight) = (body.dtype(loads.x), body.dtype(loads.weight));
+        let fits = if loads.x_scale.is_some() { x == DType::I8 } else { matches!(x, DType::F32 | DType::F16) };
+        let octets = fits && weight.is_int() && weight.bits() <= 8;
         (octets && fold.op == FoldOp::Sum).then_some(loads)
     }
 }

@@ -3,13 +3,15 @@
 
 mod attention;
 mod gpu;
+mod packed;
 mod quantized;
 
 pub use attention::{AttentionSchedule, Queries, choose_attention, key_parts};
 pub use gpu::choose_for_gpu;
+pub use packed::fits as packed_fits_gpu;
 
 use crate::affine::Var;
-use crate::nest::{Nest, PANEL};
+use crate::nest::{Nest, PANEL, QUAD};
 use drupe_ir::Dim;
 use drupe_target::{IsaLevel, Target};
 
@@ -64,6 +66,26 @@ pub enum Spread {
     },
     /// A workgroup that brings the operands of a contraction to shared memory, slab by slab.
     Staged(Staged),
+    /// A workgroup that streams the packed weights of a panel through its registers.
+    Streamed(Streamed),
+}
+
+/// A quantised product of few rows: a workgroup has a panel of columns. Four invocations side by side have four columns
+/// each, and so read a block of the panel as it lies; groups of four share out the depth, and are added up in the end.
+/// All loop variables but the column count as one, the row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Streamed {
+    /// Groups of four invocations.
+    pub groups: u32,
+    /// Elements of a row that a group multiplies at a time: a multiple of 16, a part of a run.
+    pub step: i64,
+}
+
+impl Streamed {
+    /// Register tiles of the workgroup along the rows, and along the columns.
+    pub fn grid(&self) -> (u32, u32) {
+        (1, (PANEL / QUAD) as u32)
+    }
 }
 
 /// A contraction through shared memory: all loop variables but the column and those in `outer` count as one, the row.

@@ -398,6 +398,31 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Drops the steps for which `gone` holds.
+    fn drop_steps(&mut self, gone: &[bool]) {
+        let mut at = gone.iter();
+        self.steps.retain(|_| !at.next().expect("one for each step"));
+        let mut at = gone.iter();
+        self.overwritable.retain(|_| !at.next().expect("one for each step"));
+    }
+
+    /// For every step whether nothing reads what it writes: what a CPU's product of integers needs beside x, a GPU's does
+    /// not.
+    fn unread_steps(&self) -> Vec<bool> {
+        let graph = &self.module.graph;
+        let ports = graph.inputs().map(|(_, value)| value).chain(graph.outputs.values().copied());
+        let mut read: BTreeSet<BufferId> = ports.map(|value| self.home(value).buffer).collect();
+        let mut unread = vec![false; self.steps.len()];
+        for (number, step) in self.steps.iter().enumerate().rev() {
+            let kept = step.result.is_some() || step.args.iter().any(|arg| arg.writes && read.contains(&arg.buffer));
+            unread[number] = !kept;
+            if kept {
+                read.extend(step.args.iter().filter(|arg| !arg.writes).map(|arg| arg.buffer));
+            }
+        }
+        unread
+    }
+
     /// The program, without the buffers that no step touches.
     pub fn finish(mut self) -> Program {
         let graph = &self.module.graph;
@@ -416,10 +441,9 @@ impl<'a> Builder<'a> {
                 placement,
                 self.target,
             );
-            let mut at = gone.iter();
-            self.steps.retain(|_| !at.next().expect("one for each step"));
-            let mut at = gone.iter();
-            self.overwritable.retain(|_| !at.next().expect("one for each step"));
+            self.drop_steps(&gone);
+            let unread = self.unread_steps();
+            self.drop_steps(&unread);
         }
         self.reuse_operands();
         let port = |name: &str, value: ValueId| Port {

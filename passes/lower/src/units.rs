@@ -8,7 +8,7 @@ mod cut;
 use crate::{Arg, Buffer, BufferId, Place, Placement, Program, Step, Unit, Work};
 use cut::Network;
 use drupe_ir::{Dim, Origin};
-use drupe_target::{Gpu, Target};
+use drupe_target::{Gpu, Os, Target};
 use indexmap::IndexSet;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,13 +27,15 @@ pub struct Launch {
     pub tasks: Dim,
     /// The arguments that the result may overwrite.
     pub overwritable: Vec<usize>,
+    /// Whether nearly all operations are of octets, on either unit.
+    pub of_octets: bool,
 }
 
 impl Launch {
     /// One that overwrites no argument.
     pub fn new(work: Work, args: Vec<Arg>, dims: IndexSet<Dim>, tasks: Dim) -> Launch {
         let dims = dims.into_iter().collect();
-        Launch { work: Some(work), part_of: None, args, dims, tasks, overwritable: Vec::new() }
+        Launch { work: Some(work), part_of: None, args, dims, tasks, overwritable: Vec::new(), of_octets: false }
     }
 
     /// The launch of step `step` does it.
@@ -45,6 +47,7 @@ impl Launch {
             dims: Vec::new(),
             tasks: Dim::from(0),
             overwritable: Vec::new(),
+            of_octets: false,
         }
     }
 }
@@ -57,6 +60,9 @@ const NEVER: f64 = 1e12;
 
 /// The share of the peak that a step is expected to reach.
 const EFFICIENCY: f64 = 0.5;
+
+/// Products of octets in the time of one of floats, where an instruction has four of them.
+const OCTETS: f64 = 4.0;
 
 /// Gives each step that is better off on the GPU its launch there, and what that may overwrite; `states` are in the
 /// GPU's memory. Gives for each whether it is gone, being a part of another.
@@ -103,6 +109,9 @@ fn fastest(
     gpu: &Gpu,
 ) -> Vec<bool> {
     let number = |dim: &Dim| dim.eval(&|_| Some(TYPICAL)).map_or(0.0, |value| value as f64);
+    let faster = |has: bool| if has { OCTETS } else { 1.0 };
+    let cpu_octets = faster(target.levels.first().is_some_and(|level| level.int8_dot.is_some()));
+    let gpu_octets = faster(gpu.has("int8-dot") || target.os == Os::Browser);
     // Nodes: the steps, then the GPU, then the CPU.
     let (source, sink) = (steps.len(), steps.len() + 1);
     let mut network = Network::new(steps.len() + 2);
@@ -111,14 +120,16 @@ fn fastest(
             let (compute, memory) = (number(&step.flops) / flops, number(&step.bytes) / (bandwidth_gb_s * 1e9));
             compute.max(memory) / EFFICIENCY * 1e6
         };
-        let on_cpu = time(target.peak_flops(), target.bandwidth_gb_s);
+        let of_octets = launch.as_ref().is_some_and(|launch| launch.of_octets);
+        let rate = |peak: f64, octets: f64| if of_octets { peak * octets } else { peak };
+        let on_cpu = time(rate(target.peak_flops(), cpu_octets), target.bandwidth_gb_s);
         let on_gpu = match launch.as_ref().and_then(|launch| launch.part_of) {
             // What lies between the parts is written by none of them.
             Some(whole) => {
                 network.edge_both(node, whole, NEVER);
                 number(&step.flops) / (gpu.gflops * 1e9) / EFFICIENCY * 1e6
             }
-            None => time(gpu.gflops * 1e9, gpu.bandwidth_gb_s) + gpu.dispatch_us,
+            None => time(rate(gpu.gflops * 1e9, gpu_octets), gpu.bandwidth_gb_s) + gpu.dispatch_us,
         };
         // On the source's side it runs on the GPU: the edge to the sink is cut, which costs its time there.
         network.edge(source, node, on_cpu);

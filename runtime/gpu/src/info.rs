@@ -93,7 +93,7 @@ pub(crate) fn describe(adapter: &Adapter) -> DeviceInfo {
         backend: info.backend.to_str().into(),
         driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
         kind: kind(info.device_type),
-        features: names(features),
+        features: names(features, adapter),
         takes_shaders: cfg!(feature = "wgsl") || features.contains(Features::PASSTHROUGH_SHADERS),
         timestamps: features.contains(Features::TIMESTAMP_QUERY),
         low_priority: has_low(adapter),
@@ -113,8 +113,34 @@ fn kind(device: DeviceType) -> DeviceKind {
     }
 }
 
-fn names(features: Features) -> Vec<&'static str> {
-    FEATURES.iter().filter(|(_, flag)| features.contains(*flag)).map(|(name, _)| *name).collect()
+fn names(features: Features, adapter: &Adapter) -> Vec<&'static str> {
+    let mut names: Vec<_> =
+        FEATURES.iter().filter(|(_, flag)| features.contains(*flag)).map(|(name, _)| *name).collect();
+    names.extend(multiplies_octets(adapter).then_some(INT8_DOT));
+    names.sort();
+    names
+}
+
+/// What plans call products of octets as one instruction of SPIR-V.
+const INT8_DOT: &str = "int8-dot";
+
+/// Whether shaders in SPIR-V may have `OpSDot` of packed octets. wgpu has no feature for that, and switches it on wherever
+/// the device has it.
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
+fn multiplies_octets(adapter: &Adapter) -> bool {
+    /// Version 1.3, of which it is a part.
+    const VULKAN_1_3: u32 = 1 << 22 | 3 << 12;
+    // Safety: the adapter is only looked at.
+    let vulkan = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() };
+    vulkan.is_some_and(|vulkan| {
+        let device = vulkan.physical_device_capabilities();
+        device.properties().api_version >= VULKAN_1_3 || device.supports_extension(c"VK_KHR_shader_integer_dot_product")
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+fn multiplies_octets(_: &Adapter) -> bool {
+    false
 }
 
 /// All that plans may ask for.

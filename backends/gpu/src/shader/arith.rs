@@ -211,33 +211,6 @@ impl Translator<'_> {
         Ok(self.wrap(dtype, &held))
     }
 
-    /// Every four factors are a part: lane l of the result is `c[l]` and the product of the parts l.
-    pub fn dot(&mut self, a: &Held, b: &Held, c: &Held) -> Held {
-        let signed = self.resized(a, Scalar::I32);
-        let mut sums = Vec::new();
-        for (lane, (a, b)) in signed.parts.iter().zip(&b.parts).enumerate() {
-            let (product, c) = (self.code.math(Math::Dot, &[*a, *b]), self.lane(c, lane));
-            sums.push(self.code.binary(Bin::Add, product, c));
-        }
-        self.of_lanes(Scalar::I32, &sums)
-    }
-
-    /// Every four factors are a part, every two parts a row: lane 2i + j has those of rows i and j.
-    pub fn dot_pairs(&mut self, a: &Held, b: &Held, c: &Held) -> Held {
-        let lanes = a.parts.len();
-        let mut sums = Vec::new();
-        for lane in 0..lanes {
-            let (first, second) = (lane / 2 * 2, lane / 4 * 4 + lane % 2 * 2);
-            let mut sum = self.lane(c, lane);
-            for half in 0..2 {
-                let product = self.code.math(Math::Dot, &[a.parts[first + half], b.parts[second + half]]);
-                sum = self.code.binary(Bin::Add, sum, product);
-            }
-            sums.push(sum);
-        }
-        self.of_lanes(Scalar::I32, &sums)
-    }
-
     pub fn select(&mut self, condition: &Held, a: &Held, b: &Held) -> Held {
         let mut conditions = condition.parts.iter();
         self.map2(a, b, a.scalar, |s, a, b| {

@@ -71,6 +71,9 @@ impl Translator<'_> {
         let (dtype, lanes) = (ty.dtype, usize::from(ty.lanes));
         let buffer = matches!(place, Place::Buffer(_));
         match layout {
+            Layout::Words | Layout::WordQuads | Layout::AtomicWords if self.facts.packed(out) => {
+                self.load_words(base, layout, offset, dtype, lanes)
+            }
             Layout::Words | Layout::WordQuads | Layout::AtomicWords => {
                 self.load_packed(base, layout, offset, dtype, lanes)
             }

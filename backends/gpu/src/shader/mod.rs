@@ -5,6 +5,7 @@ mod arith;
 mod bits;
 mod code;
 mod convert;
+mod dots;
 mod flow;
 mod halves;
 mod held;
@@ -195,14 +196,8 @@ impl Translator<'_> {
                 let [first, second, third] = [a, b, c].map(|value| self.held(*value));
                 (out, self.fma(self.dtype(*out), &first, &second, &third)?)
             }
-            Inst::Dot { out, a, b, c } => {
-                let [first, second, third] = [a, b, c].map(|value| self.held(*value));
-                (out, self.dot(&first, &second, &third))
-            }
-            Inst::DotPairs { out, a, b, c } => {
-                let [first, second, third] = [a, b, c].map(|value| self.held(*value));
-                (out, self.dot_pairs(&first, &second, &third))
-            }
+            Inst::Dot { out, a, b, c } => (out, self.dot(*a, *b, *c)),
+            Inst::DotPairs { out, a, b, c } => (out, self.dot_pairs(*a, *b, *c)),
             Inst::Select { out, condition, a, b } => {
                 let wide = self.facts.wide(*out);
                 let (first, second) = (self.held(*a), self.held(*b));
@@ -215,7 +210,11 @@ impl Translator<'_> {
             }
             Inst::Bitcast { out, a } => {
                 let (from, to) = (self.dtype(*a), self.kernel.ty(*out));
-                (out, self.bitcast(&self.held(*a), from, to))
+                let held = match self.facts.packed(*a) || self.facts.packed(*out) {
+                    true => self.bitcast_octets(*a, *out),
+                    false => self.bitcast(&self.held(*a), from, to),
+                };
+                (out, held)
             }
             Inst::Splat { out, a } => {
                 let held = self.held(*a);
@@ -234,7 +233,8 @@ impl Translator<'_> {
             }
             Inst::Load { out, place, offset } => (out, self.load(*place, *offset, *out)),
         };
-        debug_assert_eq!(held.scalar, register(self.dtype(*out), held.scalar.width == 8), "{inst:?}");
+        let packed = self.facts.packed(*out);
+        debug_assert!(packed || held.scalar == register(self.dtype(*out), held.scalar.width == 8), "{inst:?}");
         let held = self.widened(&held, self.facts.wide(*out));
         self.define(*out, held);
         Ok(())

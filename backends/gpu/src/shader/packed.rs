@@ -12,8 +12,7 @@ impl Translator<'_> {
     pub fn load_packed(&mut self, base: Expr, layout: Layout, offset: Offset, dtype: DType, lanes: usize) -> Held {
         let (unit, quads, scalar) = (per_word(dtype), layout == Layout::WordQuads, register(dtype, false));
         if lanes.is_multiple_of(unit) && offset.index.is_multiple_of(unit) {
-            let words = self.word_offset(offset, unit);
-            let words = self.load_units(base, quads, words, Scalar::U32, lanes / unit);
+            let words = self.load_words(base, layout, offset, dtype, lanes);
             let mut parts = Vec::new();
             for word in self.lanes(&words) {
                 parts.push(self.unpacked(word, dtype));
@@ -29,6 +28,13 @@ impl Translator<'_> {
             all.push(self.element_at(word, shift, dtype));
         }
         self.of_lanes(scalar, &all)
+    }
+
+    /// The words of `lanes` elements, which are whole words.
+    pub fn load_words(&mut self, base: Expr, layout: Layout, offset: Offset, dtype: DType, lanes: usize) -> Held {
+        let unit = per_word(dtype);
+        let words = self.word_offset(offset, unit);
+        self.load_units(base, layout == Layout::WordQuads, words, Scalar::U32, lanes / unit)
     }
 
     /// The words that elements are in.

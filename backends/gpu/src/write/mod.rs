@@ -30,7 +30,7 @@ pub(crate) fn shader(
         writes: kernel.buffers.iter().map(|buffer| buffer.access != Access::Read).collect(),
         dims: kernel.dims as u32,
         needs,
-        spirv: spirv::write(exact, &valid(exact)?).map_err(failed("SPIR-V"))?,
+        spirv: spirv::write(exact, &valid(exact)?, needs).map_err(failed("SPIR-V"))?,
         msl: match needs.float64 || bindings > METAL_BUFFERS {
             true => None,
             false => Some(text::msl(rearranged, &text, bindings).map_err(failed("MSL"))?),

@@ -2,12 +2,13 @@
 
 use super::chain;
 use super::text::unchecked;
+use crate::Needs;
 use naga::Module;
 use naga::back::spv::{Capability, Options, WriterFlags, ZeroInitializeWorkgroupMemoryMode, write_vec};
 use naga::valid::ModuleInfo;
 use std::collections::BTreeSet;
 
-pub(super) fn write(module: &Module, info: &ModuleInfo) -> Result<Vec<u32>, String> {
+pub(super) fn write(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<Vec<u32>, String> {
     // Without `Int8`, which devices need not have: naga then unpacks octets by shifts.
     let capabilities = [
         Capability::Shader,
@@ -19,11 +20,13 @@ pub(super) fn write(module: &Module, info: &ModuleInfo) -> Result<Vec<u32>, Stri
         Capability::GroupNonUniform,
         Capability::GroupNonUniformArithmetic,
     ];
+    let octets = [Capability::DotProduct, Capability::DotProductInput4x8BitPacked];
+    let octets = octets.into_iter().filter(|_| needs.int8_dot);
     let options = Options {
         lang_version: (1, 3),
         flags: WriterFlags::empty(),
         fake_missing_bindings: true,
-        capabilities: Some(capabilities.into_iter().collect()),
+        capabilities: Some(capabilities.into_iter().chain(octets).collect()),
         bounds_check_policies: unchecked(),
         zero_initialize_workgroup_memory: ZeroInitializeWorkgroupMemoryMode::None,
         force_loop_bounding: false,

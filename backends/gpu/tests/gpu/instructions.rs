@@ -38,7 +38,9 @@ fn vectors_of_16_and_64() {
 #[test]
 fn dot_products() {
     for lanes in [1, 2, 4, 8] {
-        check_all(&dots(lanes));
+        for int8_dot in [false, true] {
+            check(&dots(lanes), &Options { int8_dot, ..Options::default() });
+        }
     }
 }
 

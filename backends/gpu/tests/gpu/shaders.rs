@@ -72,7 +72,9 @@ fn msl_of_a_matrix_product() {
 #[test]
 fn msl_is_whole() {
     for kernel in all().into_iter().chain(crate::workgroups::every_kernel()) {
-        let shader = emit(&kernel, &Options { subgroups: true, read_only: false, ..Options::default() }).unwrap();
+        let shader =
+            emit(&kernel, &Options { subgroups: true, read_only: false, int8_dot: true, ..Options::default() })
+                .unwrap();
         let Some(text) = shader.msl else { continue };
         let parameters = text.split_once("kernel void main_(").expect("there is an entry point").1;
         let parameters = parameters.split_once(") {").expect("it has a body").0;
@@ -108,7 +110,9 @@ fn instructions_of(words: &[u32]) -> impl Iterator<Item = &[u32]> {
 #[test]
 fn the_same_kernel_gives_the_same_shader() {
     for kernel in all() {
-        let shader = || emit(&kernel, &Options { subgroups: true, read_only: true, ..Options::default() }).unwrap();
+        let shader = || {
+            emit(&kernel, &Options { subgroups: true, read_only: true, int8_dot: true, ..Options::default() }).unwrap()
+        };
         assert!(shader() == shader(), "{kernel}");
     }
 }
@@ -127,7 +131,9 @@ fn wgsl_reads_back() {
     let mut read = 0;
     for kernel in all().into_iter().chain([kernel(across)]) {
         let Some(text) =
-            emit(&kernel, &Options { subgroups: true, read_only: false, ..Options::default() }).unwrap().wgsl
+            emit(&kernel, &Options { subgroups: true, read_only: false, int8_dot: true, ..Options::default() })
+                .unwrap()
+                .wgsl
         else {
             continue;
         };
@@ -164,7 +170,9 @@ fn spirv_is_valid() {
     let across = crate::workgroups::every_kernel();
     for (number, kernel) in all().into_iter().step_by(7).chain(across).enumerate() {
         for subgroups in [false, true] {
-            let shader = emit(&kernel, &Options { subgroups, read_only: subgroups, ..Options::default() }).unwrap();
+            let shader =
+                emit(&kernel, &Options { subgroups, read_only: subgroups, int8_dot: subgroups, ..Options::default() })
+                    .unwrap();
             let file = folder.join(format!("{number}.spv"));
             std::fs::write(&file, shader.spirv.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>())
                 .unwrap();

@@ -7,8 +7,8 @@ use drupe_kernel_cases::Case;
 const SIZES: [usize; 7] = [1, 2, 8, 32, 64, 100, 256];
 
 const BOTH: [Options; 2] = {
-    let plain = Options { subgroups: false, read_only: false, unpack_halves: false };
-    [plain, Options { subgroups: true, ..plain }]
+    let plain = Options { subgroups: false, read_only: false, unpack_halves: false, int8_dot: false };
+    [plain, Options { subgroups: true, int8_dot: true, ..plain }]
 };
 
 /// Small whole numbers, so that sums in any order are exact; `f32`, or `i32`.

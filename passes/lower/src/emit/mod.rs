@@ -123,7 +123,8 @@ pub fn workgroups(nest: &Nest, schedule: &Schedule) -> Dim {
         Spread::Tasks => Dim::from(1),
         Spread::Invocations { size } => items().ceil_div(&Dim::from(i64::from(*size))),
         Spread::Workgroup { .. } => items(),
-        Spread::Staged(staged) => staged::tiles(nest, schedule, staged),
+        Spread::Staged(staged) => staged::tiles(nest, schedule, staged.grid, &staged.outer),
+        Spread::Streamed(streamed) => staged::tiles(nest, schedule, streamed.grid(), &[]),
     }
 }
 
@@ -283,6 +284,7 @@ impl Emitter<'_> {
                 self.guarded(&total, task, one, |this| this.item(&digits, task));
             }
             Spread::Staged(staged) => self.staged(staged),
+            Spread::Streamed(streamed) => self.streamed(streamed),
         }
     }
 

@@ -7,9 +7,15 @@
 //!   for each block: weights of the columns, then every row's four (and four) elements in all lanes; dot products
 //!   scaled, and added to sums of floats (one run: scaled only)
 //! ```
+//!
+//! On GPUs the same octets are words, four columns a load: see `words.rs`, and who shares them out, `streamed.rs` and
+//! `slabs.rs`.
 
 mod floats;
 mod pairs;
+mod slabs;
+mod streamed;
+mod words;
 
 use super::{Emitter, Frame, Point};
 use crate::affine::Var;
@@ -119,7 +125,10 @@ impl<'a> Emitter<'a> {
 
     /// The scales of x, by row of sums.
     fn x_scales(&mut self, tile: &Tile, x_scale: ScalarId) -> Vec<Value> {
-        let scale = |this: &mut Self, row| this.row_scalar(x_scale, row);
+        let scale = |this: &mut Self, row| {
+            let scale = this.row_scalar(x_scale, row);
+            this.b.cast(scale, DType::F32)
+        };
         (0..tile.sum_rows()).map(|sum_row| self.along_rows(tile, sum_row, scale)).collect()
     }
 

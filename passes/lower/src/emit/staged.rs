@@ -9,7 +9,8 @@
 //!
 //! Rows are all loop variables that the columns' operand does not move along, counted as one: the positions of a
 //! convolution (its padding is read from the halo), the rows of a matrix. What lies beyond the last row or column is
-//! read from the last, and not stored.
+//! read from the last, and not stored. Quantized weights are brought as floats where the rows are floats
+//! (`quantized/slabs.rs`, which has the products of integers too).
 
 use super::{Digit, Emitter, Point, digits};
 use crate::affine::Var;
@@ -19,41 +20,41 @@ use drupe_ir::{BinaryOp, DType, Dim, ScalarId};
 use drupe_kernel::{Place, Type, Value};
 
 /// How many workgroups the contraction takes.
-pub(super) fn tiles(nest: &Nest, schedule: &Schedule, staged: &Staged) -> Dim {
-    let plan = Plan::new(nest, schedule, staged);
-    Dim::product(plan.digits.iter().map(|(_, extent, _)| extent))
+pub(super) fn tiles(nest: &Nest, schedule: &Schedule, grid: (u32, u32), outer: &[usize]) -> Dim {
+    Plan::new(nest, schedule, grid, outer).tiles()
 }
 
 /// The shape of the contraction.
-struct Plan {
+pub(super) struct Plan {
     /// The variables that count as the row, from the outermost to the innermost.
-    rows: Vec<Digit>,
+    pub rows: Vec<Digit>,
     /// What a workgroup's number counts: outer variables, then tiles of rows and tiles of columns (no variable: they are
     /// told by their place).
-    digits: Vec<(Option<usize>, Dim, i64)>,
+    pub digits: Vec<(Option<usize>, Dim, i64)>,
     /// Rows and columns of a workgroup.
-    high: i64,
-    wide: i64,
+    pub high: i64,
+    pub wide: i64,
     /// All rows, all columns.
-    height: Dim,
-    width: Dim,
-    column: usize,
+    pub height: Dim,
+    pub width: Dim,
+    pub column: usize,
     /// The factors: the one that moves along rows, and the one that moves along columns.
     row_side: ScalarId,
     column_side: ScalarId,
 }
 
 impl Plan {
-    fn new(nest: &Nest, schedule: &Schedule, staged: &Staged) -> Plan {
+    /// The contraction `nest`, by workgroups of `grid` register tiles; `outer` are variables of separate contractions.
+    pub fn new(nest: &Nest, schedule: &Schedule, grid: (u32, u32), outer: &[usize]) -> Plan {
         let column = schedule.column.expect("a staged contraction has a column");
         let (column_side, row_side) = nest.sides(0, column).expect("a staged contraction sums products");
         let plain = Schedule { column: None, row: None, chunk: None, within: Vec::new(), ..schedule.clone() };
         let (outer, rows): (Vec<Digit>, Vec<Digit>) = digits(nest, &plain)
             .into_iter()
             .filter(|(variable, ..)| *variable != column)
-            .partition(|(variable, ..)| staged.outer.contains(variable));
-        let high = schedule.rows * i64::from(staged.grid.0);
-        let wide = schedule.vectors * QUAD * i64::from(staged.grid.1);
+            .partition(|(variable, ..)| outer.contains(variable));
+        let high = schedule.rows * i64::from(grid.0);
+        let wide = schedule.vectors * QUAD * i64::from(grid.1);
         let height = Dim::product(rows.iter().map(|(_, extent, _)| extent));
         let width = nest.extents[column].clone();
         let mut digits: Vec<_> =
@@ -63,6 +64,16 @@ impl Plan {
         Plan { rows, digits, high, wide, height, width, column, row_side, column_side }
     }
 
+    /// How many workgroups there are.
+    pub fn tiles(&self) -> Dim {
+        Dim::product(self.digits.iter().map(|(_, extent, _)| extent))
+    }
+
+    /// Whether the rows are known to be whole tiles.
+    pub fn whole_rows(&self) -> bool {
+        self.height.as_const().is_some_and(|height| height % self.high == 0)
+    }
+
     /// Whether the columns are known to be whole tiles.
     fn whole_tiles(&self) -> bool {
         self.width.as_const().is_some_and(|width| width % self.wide == 0)
@@ -70,33 +81,74 @@ impl Plan {
 }
 
 /// Shared arrays, and where an invocation's registers are in the tile.
-struct Stage {
-    rows: Place,
-    columns: Place,
+pub(super) struct Stage {
+    pub rows: Place,
+    pub columns: Place,
     row_type: DType,
     column_type: DType,
     size: i64,
-    slab: i64,
+    pub slab: i64,
     /// The tile's first row and column.
-    first_row: Value,
-    first_column: Value,
+    pub first_row: Value,
+    pub first_column: Value,
     /// Which of the workgroup's rows and columns of register tiles.
-    down: Value,
-    across: Value,
+    pub down: Value,
+    pub across: Value,
 }
+
+/// What an array of a [`Stage`] is: the type of its elements, and their number.
+pub(super) type Slab = (DType, i64);
 
 impl Emitter<'_> {
     /// A tile of the result, by a workgroup.
     pub(super) fn staged(&mut self, staged: &Staged) {
-        let plan = Plan::new(self.nest, self.schedule, staged);
+        let plan = Plan::new(self.nest, self.schedule, staged.grid, &staged.outer);
         let size = staged.grid.0 * staged.grid.1;
         self.b.workgroup(size);
-        let total = Dim::product(plan.digits.iter().map(|(_, extent, _)| extent));
         let (task, one) = (self.b.task(), self.b.int(1));
-        self.guarded(&total, task, one, |this| this.staged_tile(staged, &plan, i64::from(size)));
+        self.guarded(&plan.tiles(), task, one, |this| match &this.nest.quantized {
+            Some(quantized) if !quantized.of_floats() => this.staged_words(quantized, staged, &plan),
+            _ => this.staged_tile(staged, &plan),
+        });
     }
 
-    fn staged_tile(&mut self, staged: &Staged, plan: &Plan, size: i64) {
+    fn staged_tile(&mut self, staged: &Staged, plan: &Plan) {
+        let nest = self.nest;
+        let types = [plan.row_side, plan.column_side].map(|side| match nest.quantized {
+            // Weights are floats before they are brought.
+            Some(_) if side == plan.column_side => DType::F32,
+            _ => nest.body.dtype(side),
+        });
+        let lengths = [plan.high * (staged.slab + QUAD), staged.slab * plan.wide];
+        let stage = self.stage(staged, plan, (types[0], lengths[0]), (types[1], lengths[1]));
+        let dtype = self.accumulator(0);
+        let op = nest.body.folds[0].op;
+        let count = self.schedule.rows * self.schedule.vectors;
+        let init = (0..count).map(|_| self.identity(op, Type::vector(dtype, QUAD as u16))).collect();
+        let sums = self.slabs(plan, &stage, 0, init);
+        self.staged_values(plan, &stage, &sums);
+    }
+
+    /// The tile that the task is, its outer variables set, and its arrays.
+    pub(super) fn stage(&mut self, staged: &Staged, plan: &Plan, rows: Slab, columns: Slab) -> Stage {
+        let [first_row, first_column] = self.tile_corner(plan);
+        let (invocation, grid) = (self.b.invocation(), self.b.int(i64::from(staged.grid.1)));
+        Stage {
+            rows: self.b.shared(rows.0, rows.1 as u32),
+            columns: self.b.shared(columns.0, columns.1 as u32),
+            row_type: rows.0,
+            column_type: columns.0,
+            size: i64::from(staged.grid.0 * staged.grid.1),
+            slab: staged.slab,
+            first_row,
+            first_column,
+            down: self.binary(BinaryOp::FloorDiv, invocation, grid),
+            across: self.binary(BinaryOp::Mod, invocation, grid),
+        }
+    }
+
+    /// The first row and the first column of the tile that the task is; its outer variables are set.
+    pub(super) fn tile_corner(&mut self, plan: &Plan) -> [Value; 2] {
         let extents: Vec<_> = plan.digits.iter().map(|(_, extent, step)| (extent, *step)).collect();
         let task = self.b.task();
         let counted = self.count(&extents, task);
@@ -106,28 +158,7 @@ impl Emitter<'_> {
             }
         }
         let [.., first_row, first_column] = counted[..] else { unreachable!("rows and columns are the last digits") };
-        let nest = self.nest;
-        let (row_type, column_type) = (nest.body.dtype(plan.row_side), nest.body.dtype(plan.column_side));
-        let row_length = (plan.high * (staged.slab + QUAD)) as u32;
-        let (invocation, grid) = (self.b.invocation(), self.b.int(i64::from(staged.grid.1)));
-        let stage = Stage {
-            rows: self.b.shared(row_type, row_length),
-            columns: self.b.shared(column_type, (staged.slab * plan.wide) as u32),
-            row_type,
-            column_type,
-            size,
-            slab: staged.slab,
-            first_row,
-            first_column,
-            down: self.binary(BinaryOp::FloorDiv, invocation, grid),
-            across: self.binary(BinaryOp::Mod, invocation, grid),
-        };
-        let dtype = self.accumulator(0);
-        let op = nest.body.folds[0].op;
-        let count = self.schedule.rows * self.schedule.vectors;
-        let init = (0..count).map(|_| self.identity(op, Type::vector(dtype, QUAD as u16))).collect();
-        let sums = self.slabs(plan, &stage, 0, init);
-        self.staged_values(plan, &stage, &sums);
+        [first_row, first_column]
     }
 
     /// The loops of the reduction from `level` on.
@@ -142,7 +173,10 @@ impl Emitter<'_> {
                 return this.slabs(plan, stage, level + 1, carried.to_vec());
             }
             this.bring_rows(plan, stage, level, at);
-            this.bring_columns(plan, stage, level, at);
+            match &this.nest.quantized {
+                Some(quantized) => this.bring_weights(quantized, plan, stage, at),
+                None => this.bring_columns(plan, stage, level, at),
+            }
             this.b.barrier();
             let sums = this.accumulate(plan, stage, carried.to_vec());
             this.b.barrier();
@@ -151,7 +185,7 @@ impl Emitter<'_> {
     }
 
     /// Calls `bring` for each of this invocation's share of `count` vectors.
-    fn each_vector(&mut self, stage: &Stage, count: i64, mut bring: impl FnMut(&mut Self, Value)) {
+    pub(super) fn each_vector(&mut self, stage: &Stage, count: i64, mut bring: impl FnMut(&mut Self, Value)) {
         let invocation = self.b.invocation();
         for round in 0..(count + stage.size - 1) / stage.size {
             let offset = self.b.int(round * stage.size);
@@ -174,18 +208,24 @@ impl Emitter<'_> {
             let step = this.binary(BinaryOp::Mul, quad, four);
             let at = this.binary(BinaryOp::Add, slab_start, step);
             this.bases.insert(Var::Reduce(level), at);
-            let mut from = this.binary(BinaryOp::Add, stage.first_row, row);
-            if plan.height.as_const().is_none_or(|height| height % plan.high != 0) {
-                let last = this.dim(&(&plan.height - &Dim::from(1)));
-                from = this.binary(BinaryOp::Min, from, last);
-            }
-            this.decode(&plan.rows, from);
+            let from = this.binary(BinaryOp::Add, stage.first_row, row);
+            this.go_to_row(plan, from);
             let value = this.side(plan.row_side, Var::Reduce(level), stage.row_type);
             let pitch = this.b.int(stage.slab + QUAD);
             let to = this.binary(BinaryOp::Mul, row, pitch);
             let to = this.binary(BinaryOp::Add, to, step);
             this.b.store(stage.rows, to, value);
         });
+    }
+
+    /// Sets the loop variables of row `row` of the contraction, or of the last, if that is none.
+    pub(super) fn go_to_row(&mut self, plan: &Plan, row: Value) {
+        let mut row = row;
+        if !plan.whole_rows() {
+            let last = self.dim(&(&plan.height - &Dim::from(1)));
+            row = self.binary(BinaryOp::Min, row, last);
+        }
+        self.decode(&plan.rows, row);
     }
 
     /// Slab x columns of the columns' operand: `[step][column]`. Neighbours read a panel side by side.
@@ -270,37 +310,52 @@ impl Emitter<'_> {
 
     /// The values of the register tile, stored: row by row, each with its own loop variables.
     fn staged_values(&mut self, plan: &Plan, stage: &Stage, sums: &[Value]) {
-        let (rows, vectors) = (self.schedule.rows, self.schedule.vectors);
+        let vectors = self.schedule.vectors;
         let element = self.nest.body.dtype(self.nest.body.folds[0].element);
-        let apart = plan.wide / vectors;
+        self.each_row(plan, stage, |this, row| {
+            for vector in 0..vectors {
+                let sum = this.b.cast(sums[(row * vectors + vector) as usize], element);
+                let column = this.staged_column(plan, stage, vector);
+                this.staged_vector(plan, column, sum);
+            }
+        });
+    }
+
+    /// Calls `store` for each row of the register tile that is there, with its loop variables set.
+    pub(super) fn each_row(&mut self, plan: &Plan, stage: &Stage, mut store: impl FnMut(&mut Self, i64)) {
+        let rows = self.schedule.rows;
         for row in 0..rows {
             let (tile, offset) = (self.b.int(rows), self.b.int(row));
             let at = self.binary(BinaryOp::Mul, stage.down, tile);
             let at = self.binary(BinaryOp::Add, at, offset);
             let at = self.binary(BinaryOp::Add, stage.first_row, at);
-            let exact = plan.height.as_const().is_some_and(|height| height % plan.high == 0);
-            let inside = if exact {
-                None
-            } else {
-                let height = self.dim(&plan.height);
-                Some(self.binary(BinaryOp::Lt, at, height))
-            };
-            self.when(inside, |this| {
-                this.decode(&plan.rows, at);
-                for vector in 0..vectors {
-                    let sum = this.b.cast(sums[(row * vectors + vector) as usize], element);
-                    let (lanes, offset) = (this.b.int(QUAD), this.b.int(vector * apart));
-                    let column = this.binary(BinaryOp::Mul, stage.across, lanes);
-                    let column = this.binary(BinaryOp::Add, column, offset);
-                    let column = this.binary(BinaryOp::Add, stage.first_column, column);
-                    this.staged_vector(plan, column, sum);
-                }
-            });
+            self.at_row(plan, at, |this| store(this, row));
         }
     }
 
+    /// `store` with the loop variables of row `row` of the contraction set, if that is one.
+    pub(super) fn at_row(&mut self, plan: &Plan, row: Value, store: impl FnOnce(&mut Self)) {
+        let inside = (!plan.whole_rows()).then(|| {
+            let height = self.dim(&plan.height);
+            self.binary(BinaryOp::Lt, row, height)
+        });
+        self.when(inside, |this| {
+            this.decode(&plan.rows, row);
+            store(this);
+        });
+    }
+
+    /// The first column of vector `vector` of the register tile.
+    pub(super) fn staged_column(&mut self, plan: &Plan, stage: &Stage, vector: i64) -> Value {
+        let apart = plan.wide / self.schedule.vectors;
+        let (lanes, offset) = (self.b.int(QUAD), self.b.int(vector * apart));
+        let column = self.binary(BinaryOp::Mul, stage.across, lanes);
+        let column = self.binary(BinaryOp::Add, column, offset);
+        self.binary(BinaryOp::Add, stage.first_column, column)
+    }
+
     /// Four columns of a row, or those of them that are there.
-    fn staged_vector(&mut self, plan: &Plan, column: Value, sum: Value) {
+    pub(super) fn staged_vector(&mut self, plan: &Plan, column: Value, sum: Value) {
         let store = |this: &mut Self, column: Value, value: Value, lanes: i64| {
             this.bases.insert(Var::Index(plan.column), column);
             this.folds.insert((0, 0, 0), value);

@@ -2,7 +2,7 @@
 //!
 //! A vector has four lanes: the widest load of a GPU. In the order of preference: contractions with reuse of both
 //! operands go through shared memory, those with few results share out the reduction, folds of a row are shared
-//! out by a workgroup, and all else is a register tile an invocation.
+//! out by a workgroup, and all else is a register tile an invocation. Products of packed weights are `packed.rs`'s.
 
 use super::{Schedule, Spread, Staged, reused_row, vectorises};
 use crate::affine::Var;
@@ -19,6 +19,9 @@ const TYPICAL_EXTENT: i64 = 1024;
 
 /// The schedule of `nest` for `gpu`.
 pub fn choose_for_gpu(nest: &Nest, gpu: &Gpu) -> Schedule {
+    if let Some(quantized) = &nest.quantized {
+        return super::packed::choose(nest, quantized, gpu);
+    }
     let column = nest.column();
     let mut schedule = Schedule {
         column,
@@ -90,7 +93,7 @@ fn together(gpu: &Gpu, work: i64, split: bool) -> Spread {
     Spread::Workgroup { size: size as u32, split }
 }
 
-fn extent(dim: &Dim) -> i64 {
+pub(super) fn extent(dim: &Dim) -> i64 {
     dim.as_const().unwrap_or(TYPICAL_EXTENT)
 }
 

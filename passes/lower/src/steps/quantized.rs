@@ -7,6 +7,7 @@ use crate::fuse::Region;
 use crate::nest::Nest;
 use crate::place::{Halo, Home, name_of};
 use crate::quantized::{Loads, Packing, Quantized};
+use crate::schedule::packed_fits_gpu;
 use drupe_ir::{BinaryOp, Body, DType, Dim, FoldOp, Op, Scalar, ScalarId, TensorData, Type, ValueId};
 
 /// A quantized product, and its constants packed.
@@ -28,8 +29,8 @@ enum Part {
 }
 
 impl Builder<'_> {
-    /// The quantized product of a region for a CPU, if it is one of constant weights. The sums of its rows become
-    /// another operand.
+    /// The quantized product of a region, if it is one of constant weights. The sums of its rows become another operand,
+    /// which is a CPU's: on a GPU they cost less where they are needed.
     pub(super) fn quantized(
         &mut self,
         region: &Region,
@@ -37,10 +38,10 @@ impl Builder<'_> {
         homes: &mut Vec<Home>,
         to: &Home,
     ) -> Option<Packed> {
-        if self.options.gpu.is_some() {
+        let mut quantized = Quantized::new(body, Loads::of(body)?, self.target)?;
+        if self.options.gpu.is_some() && !packed_fits_gpu(&quantized) {
             return None;
         }
-        let mut quantized = Quantized::new(body, Loads::of(body)?, self.target)?;
         let Scalar::Load { operand: x, index: x_index } = body.node(quantized.loads.x).clone() else { return None };
         let side_by_side = Nest::new(body, homes, to).column() == Some(quantized.column);
         if !side_by_side || !homes[x].strides.last()?.is(1) {
@@ -84,14 +85,11 @@ impl Builder<'_> {
         Some((buffer, dtype))
     }
 
-    /// Makes a region for a CPU that looks up rows of constant weights read them as products have them packed: so they are
-    /// there once.
+    /// Makes a region that looks up rows of constant weights read them as products have them packed: so they are there
+    /// once.
     pub(super) fn look_up(&mut self, region: &Region, body: &mut Body, homes: &mut [Home]) -> Option<()> {
         let node = self.module.graph.node(region.result);
-        let (Op::QuantizedGather(_), Some(at), None) = (&node.op, node.op.quantized_operands(), self.options.gpu)
-        else {
-            return None;
-        };
+        let (Op::QuantizedGather(_), Some(at)) = (&node.op, node.op.quantized_operands()) else { return None };
         let ty = self.module.graph.ty(node.operands[at.weight]);
         let packing = Packing::new(ty.dtype, ty.shape[1].as_const()?, self.target);
         let mut dtypes = body.operand_dtypes().to_vec();
@@ -159,7 +157,8 @@ impl Builder<'_> {
         let graph = &self.module.graph;
         let mut shape = graph.ty(value).shape.clone();
         *shape.last_mut().expect("it has rows") = Dim::from(quantized.runs());
-        let (of, sums) = if quantized.of_floats() { (DType::F32, DType::F32) } else { (DType::I8, DType::I32) };
+        let x_dtype = graph.ty(value).dtype;
+        let (of, sums) = if quantized.of_floats() { (x_dtype, DType::F32) } else { (DType::I8, DType::I32) };
         let mut body = Body::new(shape.clone(), vec![of]);
         let mut index: Vec<ScalarId> = (0..shape.len()).map(|variable| body.index(variable)).collect();
         let (run, inner) = (body.int(quantized.run), body.reduce(0));

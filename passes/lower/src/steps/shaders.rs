@@ -56,6 +56,9 @@ impl Builder<'_> {
         self.options.gpu?;
         let gpu = self.target.gpu.as_ref()?;
         let mut nest = nest.clone();
+        if let Some(sums) = nest.quantized.as_mut().and_then(|quantized| quantized.sums.take()) {
+            nest.reads.remove(&sums);
+        }
         let result = nest.body.dtype(nest.body.value);
         let reads = nest.reads.values_mut().collect();
         let arguments = self.arguments(reads, operands, &nest.operands, to, result)?;
@@ -70,7 +73,8 @@ impl Builder<'_> {
         let mut overwritable: Vec<usize> = overwritable.iter().map(|operand| arguments.of_operand[*operand]).collect();
         overwritable.retain(|operand| gpu.aliasing && *operand + 1 < arguments.args.len());
         let work = self.add_shader(kernel, stem(&nest))?;
-        Some(Launch { overwritable, ..Launch::new(work, arguments.args, dims, tasks) })
+        let of_octets = nest.quantized.as_ref().is_some_and(|quantized| !quantized.of_floats());
+        Some(Launch { overwritable, of_octets, ..Launch::new(work, arguments.args, dims, tasks) })
     }
 
     /// Adds `kernel`, or finds it.

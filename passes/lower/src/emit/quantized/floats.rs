@@ -5,6 +5,7 @@
 
 use super::{Emitter, QUAD, Tile};
 use crate::nest::Address;
+use crate::quantized::Quantized;
 use drupe_ir::{BinaryOp, DType};
 use drupe_kernel::{Place, Type, Value};
 use std::cmp::Ordering;
@@ -17,7 +18,8 @@ impl Emitter<'_> {
     pub(super) fn float_block(&mut self, tile: &Tile, distance: i64, count: i64, sums: &mut [Value]) {
         let words: Vec<Value> = (0..tile.vectors).map(|vector| self.weight_words(tile, vector, distance)).collect();
         for element in 0..count {
-            let factors: Vec<Value> = words.iter().map(|words| self.weight_floats(tile, *words, element)).collect();
+            let factors: Vec<Value> =
+                words.iter().map(|words| self.weight_floats(tile.quantized, *words, element)).collect();
             for row in 0..tile.rows {
                 let x = self.x_in_all_lanes(tile, row, distance + element);
                 for (vector, factor) in factors.iter().enumerate() {
@@ -29,7 +31,7 @@ impl Emitter<'_> {
     }
 
     /// The block of each column of a vector, without the bias.
-    fn weight_words(&mut self, tile: &Tile, vector: i64, distance: i64) -> Value {
+    pub(super) fn weight_words(&mut self, tile: &Tile, vector: i64, distance: i64) -> Value {
         let octets = self.packed_octets(tile, vector, distance);
         let ty = self.sums_type(DType::U32);
         let words = self.b.reinterpret(octets, ty);
@@ -45,12 +47,12 @@ impl Emitter<'_> {
     }
 
     /// Element `element` of the block of each column, as a float.
-    fn weight_floats(&mut self, tile: &Tile, words: Value, element: i64) -> Value {
-        let packing = &tile.quantized.packing;
+    pub(super) fn weight_floats(&mut self, quantized: &Quantized, words: Value, element: i64) -> Value {
+        let packing = &quantized.packing;
         let bits = i64::from(packing.bits);
         let first = 8 * (element % QUAD) + 4 * (element / QUAD);
         let ty = self.b.ty(words);
-        if tile.quantized.loads.small_floats {
+        if quantized.loads.small_floats {
             return self.small_floats(words, first);
         }
         let (left, right) = (32 - bits - first, 32 - bits);
@@ -92,7 +94,9 @@ impl Emitter<'_> {
         let point = super::Point { row, column: 0, lanes: 1, reduce: vec![distance] };
         let offset = self.offset(affine, &point);
         let at = self.moved(base, &offset);
-        let x = self.b.load(Place::Buffer(*operand), at, Type::scalar(DType::F32));
+        let dtype = self.nest.body.dtype(tile.quantized.loads.x);
+        let x = self.b.load(Place::Buffer(*operand), at, Type::scalar(dtype));
+        let x = self.b.cast(x, DType::F32);
         self.b.splat(x, self.schedule.lanes)
     }
 }

@@ -3,7 +3,7 @@
 
 use drupe_gpu::{Options, emit};
 use drupe_gpu_report::{Error, Shader, statistics};
-use drupe_ir::{Module, parse_text};
+use drupe_ir::{DType, Module, parse, parse_text};
 use drupe_lower::{Placement, lower};
 use drupe_target::{Os, Target};
 
@@ -77,7 +77,22 @@ fn nothing_spills_on_any_target() {
                     continue;
                 }
                 let subgroups = gpu.has("subgroups") && target.os != Os::Browser;
-                shaders.extend(made(&format!("{name} {what} {floats}"), module, &target, subgroups));
+                let options = Options { subgroups, ..Options::default() };
+                shaders.extend(made(&format!("{name} {what} {floats}"), module, &target, &options));
+            }
+        }
+        for (rows, inputs) in [(1, DType::I8), (256, DType::I8), (1, DType::F32), (256, DType::F32)] {
+            let module = parse(&quantized(rows, inputs), "quantized").unwrap_or_else(|error| panic!("{error}"));
+            for int8_dot in [true, false] {
+                if int8_dot && inputs == DType::F32 {
+                    continue;
+                }
+                let what = format!("{name} quantized {rows} rows of {inputs} {int8_dot}");
+                let options = Options { int8_dot, ..Options::default() };
+                let made = made(&what, &module, &target, &options);
+                let products = made.iter().filter(|(name, _)| name.contains("contract")).count();
+                assert_eq!(products, FORMS.len(), "{what}: every product is one shader, and all are other ones");
+                shaders.extend(made);
             }
         }
     }
@@ -96,13 +111,46 @@ fn nothing_spills_on_any_target() {
     assert!(found.len() > 100 && spilling.is_empty(), "of {} shaders these spill: {spilling:#?}", found.len());
 }
 
+/// Quantised weights as language models have them: their type and that of their scales, columns, depth, groups of a row,
+/// and whether these have offsets.
+const FORMS: [(&str, &str, usize, usize, usize, bool); 5] = [
+    ("i8", "f32", 960, 576, 1, false),
+    ("i4", "f16", 576, 1536, 48, false),
+    ("u4", "f16", 960, 576, 18, true),
+    ("i8", "f16", 576, 1536, 48, false),
+    ("u8", "f16", 576, 576, 18, true),
+];
+
+/// Products of `rows` rows of `inputs` with weights of each form.
+fn quantized(rows: usize, inputs: DType) -> String {
+    let (mut constants, mut arguments, mut lines, mut results) = (String::new(), Vec::new(), String::new(), Vec::new());
+    for (n, (weight, scale, columns, depth, groups, offsets)) in FORMS.into_iter().enumerate() {
+        let mut operands = vec![format!("%x{n}")];
+        arguments.push(format!("%x{n}: {inputs}[{rows}, {depth}]"));
+        if inputs == DType::I8 {
+            arguments.push(format!("%xs{n}: f32[{rows}, 1]"));
+            operands.push(format!("%xs{n}"));
+        }
+        let parts = [("w", weight, depth), ("s", scale, groups), ("o", scale, groups)];
+        for (part, dtype, width) in parts.into_iter().take(if offsets { 3 } else { 2 }) {
+            constants += &format!("const @{part}{n} = random seed={n} : {dtype}[{columns}, {width}]\n");
+            lines += &format!("%{part}{n} = const @{part}{n} : {dtype}[{columns}, {width}]\n");
+            operands.push(format!("%{part}{n}"));
+        }
+        let op = if inputs == DType::I8 { "quantized_linear" } else { "weight_quantized_linear" };
+        lines += &format!("%y{n} = {op}({})\n", operands.join(", "));
+        results.push(format!("\"y{n}\" %y{n}"));
+    }
+    format!("{constants}func @main({}) {{\n{lines}return {}\n}}", arguments.join(", "), results.join(", "))
+}
+
 /// The shaders of `module`, all of which runs on the GPU.
-fn made(what: &str, module: &Module, target: &Target, subgroups: bool) -> Vec<(String, Vec<u32>)> {
+fn made(what: &str, module: &Module, target: &Target, how: &Options) -> Vec<(String, Vec<u32>)> {
     let options = drupe_lower::Options { gpu: Some(Placement::Gpu), ..Default::default() };
     let program = lower(module, target, &options).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(program.kernels.is_empty(), "{what}: a step is left on the CPU");
     let shader = |kernel| {
-        let shader = emit(kernel, &Options { subgroups, ..Options::default() });
+        let shader = emit(kernel, how);
         shader.unwrap_or_else(|error| panic!("{what}: {error}"))
     };
     let named = program.shaders.iter().map(shader).map(|shader| (format!("{what} {}", shader.name), shader.spirv));

@@ -80,6 +80,7 @@ pub(crate) fn family(kernel: &Kernel) -> String {
         ("shared memory", !kernel.shared.is_empty()),
         ("private arrays", !kernel.locals.is_empty()),
         ("across", kernel.combines_across()),
+        ("products of octets", kernel.multiplies_octets()),
         ("packed loads", packed(false)),
         ("packed stores", packed(true)),
         ("f16", uses(drupe_ir::DType::F16)),

@@ -7,7 +7,12 @@ use drupe_quantize::{Observed, Scheme, choose, quantize_linears};
 use drupe_testsuite::{FileTest, folder, module, runs};
 
 /// Compares what every engine makes of `module` with what the interpreter does, for each of `inputs`.
-fn check(name: &str, module: &Module, inputs: &[Tensors], engines: &[(&str, Engine)]) {
+pub fn check(name: &str, module: &Module, inputs: &[Tensors], engines: &[(&str, Engine)]) {
+    check_within(Tolerance::Compiled, name, module, inputs, engines);
+}
+
+/// [`check`] with a tolerance of one's own.
+pub fn check_within(tolerance: Tolerance, name: &str, module: &Module, inputs: &[Tensors], engines: &[(&str, Engine)]) {
     for (level, engine) in engines {
         let mut loaded =
             engine.load_module(module.clone(), 1).unwrap_or_else(|error| panic!("{name}, {level}: {error}"));
@@ -17,7 +22,7 @@ fn check(name: &str, module: &Module, inputs: &[Tensors], engines: &[(&str, Engi
             assert_eq!(expected.len(), got.len());
             for (output, expected) in &expected {
                 let report = compare(expected, &got[output]);
-                assert!(report.is_within(Tolerance::Compiled), "{name}, {level}: {output}: {report}");
+                assert!(report.is_within(tolerance), "{name}, {level}: {output}: {report}");
             }
         }
     }
@@ -47,7 +52,7 @@ pub fn products_of_the_filetests(engines: &[(&str, Engine)]) {
 const DEPTH: usize = 96;
 
 /// What `drupe compile --quant` takes, but for what changes nothing in the kernels.
-const SCHEMES: [&str; 13] = [
+pub const SCHEMES: [&str; 13] = [
     "w8a8",
     "w4a8",
     "w8a8-g32",

@@ -52,13 +52,15 @@ pub fn products_of_the_filetests(engines: &[(&str, Engine)]) {
 const DEPTH: usize = 96;
 
 /// What `drupe compile --quant` takes, but for what changes nothing in the kernels.
-pub const SCHEMES: [&str; 13] = [
+pub const SCHEMES: [&str; 15] = [
     "w8a8",
     "w4a8",
     "w8a8-g32",
     "w4a8-asym",
     "w8a8-g32-asym",
     "w8a8-static",
+    "w8a8-blocks",
+    "w4a8-asym-blocks",
     "w8a8-outliers",
     "w4a8-asym-outliers",
     "w8a16",

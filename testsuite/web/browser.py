@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WEB = os.path.join(ROOT, "backends", "driver", "web")
@@ -160,6 +161,17 @@ class Browser:
         page.call("Page.navigate", url=url)
         page.wait_for("document.readyState == 'complete'")
         return page
+
+    def result(self, url, query, timeout, screenshot=None):
+        """What drupe's page at `url` has in #result, given `query`; `screenshot` is a file to write."""
+        page = self.open(url + "?" + urllib.parse.urlencode(query))
+        try:
+            result = page.result(timeout)
+            if screenshot:
+                page.screenshot(screenshot)
+        finally:
+            page.close()
+        return result
 
 
 class Page:

@@ -15,7 +15,6 @@ import base64
 import json
 import os
 import sys
-import urllib.parse
 
 import numpy as np
 from browser import ADAPTERS, WEB, Browser, Site
@@ -36,13 +35,7 @@ def run_page(browser, folder, inputs=None, runs=1, timeout=300, screenshot=None)
         else:
             query[f"input.{name}"] = str(what)
     with Site([folder, WEB], files) as site:
-        page = browser.open(site.url + "?" + urllib.parse.urlencode(query))
-        try:
-            result = page.result(timeout)
-            if screenshot:
-                page.screenshot(screenshot)
-        finally:
-            page.close()
+        result = browser.result(site.url, query, timeout, screenshot)
     outputs = {}
     for output in result.get("outputs", []):
         values = np.frombuffer(base64.b64decode(output.pop("base64")), DTYPES[output["dtype"]])

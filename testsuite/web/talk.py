@@ -5,7 +5,6 @@ The packages that the page's import map names come from .deps/web instead of the
 
 import os
 import tempfile
-import urllib.parse
 
 from browser import ROOT, WEB, Site
 
@@ -40,11 +39,4 @@ class TalkSite(Site):
 def talk(browser, folder, prompt, timeout=600, screenshot=None, **query):
     """What the page has in #result after it was given `prompt`."""
     with TalkSite(folder) as site:
-        page = browser.open(site.url + "?" + urllib.parse.urlencode({"autorun": 1, "prompt": prompt, **query}))
-        try:
-            result = page.result(timeout)
-            if screenshot:
-                page.screenshot(screenshot)
-        finally:
-            page.close()
-    return result
+        return browser.result(site.url, {"autorun": 1, "prompt": prompt, **query}, timeout, screenshot)

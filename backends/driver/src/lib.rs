@@ -70,7 +70,5 @@ pub fn compile(module: &Module, options: &CompileOptions) -> Result<Vec<u8>, Dia
 pub fn compile_for_web(module: &Module, options: &CompileOptions) -> Result<WebModel, Diagnostic> {
     let module = stages::quantize(module, options)?;
     let entries = stages::rewrite_all(stages::split(&module, options)?, options)?;
-    let programs: Vec<Program> =
-        entries.iter().map(|entry| stages::lower_for_web(entry, options)).collect::<Result<_, _>>()?;
-    stages::write_for_web(&programs, options)
+    stages::write_for_web(&stages::lower_for_web(&entries, options)?, options)
 }

@@ -67,7 +67,9 @@ pub fn add_assets(options: &mut CompileOptions, path: &Path) -> Result<(), Diagn
 /// The programs that `module` is compiled to: one, or for a language model several (see `drupe-entries`).
 pub fn split(module: &Module, options: &CompileOptions) -> Result<Vec<Entry>, Diagnostic> {
     options.watch.stage("split", || {
-        let chunks = choose_chunks(&estimate_chunks(module, options)?, options);
+        let asked = !options.chunks.is_empty();
+        let estimates = if asked { Vec::new() } else { estimate_chunks(module, options)? };
+        let chunks = choose_chunks(&estimates, options);
         drupe_entries::split(module, &drupe_entries::Options { chunks, score: options.score })
     })
 }
@@ -140,8 +142,12 @@ fn with_gpu_floats<'a>(module: &'a Module, options: &CompileOptions) -> Result<C
     }
 }
 
-/// The program of `entry` for a browser, which has a GPU only. Inputs of i64 become inputs of i32.
-pub fn lower_for_web(entry: &Entry, options: &CompileOptions) -> Result<Program, Diagnostic> {
+/// Every entry's program for a browser, which has a GPU only. Inputs of i64 become inputs of i32.
+pub fn lower_for_web(entries: &[Entry], options: &CompileOptions) -> Result<Vec<Program>, Diagnostic> {
+    entries.iter().map(|entry| lower_entry_for_web(entry, options)).collect()
+}
+
+fn lower_entry_for_web(entry: &Entry, options: &CompileOptions) -> Result<Program, Diagnostic> {
     web::check_shapes(&entry.module)?;
     let how = drupe_lower::Options { observe: options.observe, gpu: Some(Placement::Gpu) };
     options.watch.stage("lower", || {

@@ -12,9 +12,10 @@
 //!
 //! A prompt is a loop: all but its last token go through `prefill`, a chunk at a time, what is left through shorter
 //! chunks, if there are such, and the last token through `decode`, which says what comes next. Cutting a prompt into
-//! chunks is exact, because what a token sees are the tokens before it, which the states keep. The last chunk is filled up with any tokens: whoever comes after them never sees them, and the
-//! rows that they leave in the states are not counted. As `prefill` gives no logits, the vocabulary's projection, and all
-//! of the last layer but its keys and values, are not part of it.
+//! chunks is exact, because what a token sees are the tokens before it, which the states keep. The last chunk is filled up
+//! with any tokens: whoever comes after them never sees them, and the rows that they leave in the states are not counted.
+//! As `prefill` gives no logits, the vocabulary's projection, and all of the last layer but its keys and values, are not
+//! part of it.
 //!
 //! The number of new tokens is known in every entry; `past` stays a symbol, so that one program serves all chunks of a
 //! prompt: what does not depend on a chunk's position is compiled once, and so is attention, whose only dependence is a

@@ -46,6 +46,27 @@ pub struct Schedule {
     pub spread: Spread,
 }
 
+impl Schedule {
+    /// A vector of `lanes` columns at a time, and nothing else: what a schedule is when nothing is gained by more.
+    pub fn plain(column: Option<usize>, lanes: u16) -> Schedule {
+        Schedule {
+            column,
+            row: None,
+            lanes,
+            vectors: 1,
+            rows: 1,
+            paired: false,
+            fold_lanes: lanes,
+            chunk: None,
+            unroll: 1,
+            rows_inside: false,
+            prefetch: None,
+            within: Vec::new(),
+            spread: Spread::Tasks,
+        }
+    }
+}
+
 /// Who runs an item of work: a register tile, or as many as make a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spread {
@@ -108,21 +129,7 @@ pub fn choose(nest: &Nest, target: &Target, level: &IsaLevel) -> Schedule {
         return quantized::choose(nest, quantized, target, level);
     }
     let register_lanes = level.lanes(32) as i64;
-    let mut schedule = Schedule {
-        column: nest.column(),
-        row: None,
-        lanes: 1,
-        vectors: 1,
-        rows: 1,
-        paired: false,
-        fold_lanes: register_lanes as u16,
-        chunk: None,
-        unroll: 4,
-        rows_inside: false,
-        prefetch: None,
-        within: Vec::new(),
-        spread: Spread::Tasks,
-    };
+    let mut schedule = Schedule { fold_lanes: register_lanes as u16, unroll: 4, ..Schedule::plain(nest.column(), 1) };
     let Some(column) = schedule.column else { return schedule };
     let column_var = Var::Index(column);
     let extent = nest.extents[column].as_const();

@@ -1,6 +1,5 @@
 //! The engine: runs a model's entries over contexts.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -161,12 +160,13 @@ impl Engine {
             }
             let rest = &tokens[context.tokens().len()..];
             let room = self.model.context_length().saturating_sub(context.tokens().len());
-            let lengths: Vec<usize> = self.model.chunks().iter().copied().filter(|length| *length <= room).collect();
-            let length = next_run(&lengths, rest.len());
-            match self.model.chunks().iter().position(|chunk| *chunk == length && length > 1) {
+            let chunks = self.model.chunks();
+            let first = chunks.partition_point(|length| *length > room);
+            match next_run(&chunks[first..], rest.len()) {
                 Some(index) => {
+                    let length = chunks[first + index];
                     let part = &rest[..rest.len().min(length)];
-                    run(&mut self.prefills[index], &self.model, context, part, length, observer)?;
+                    run(&mut self.prefills[first + index], &self.model, context, part, length, observer)?;
                 }
                 None => _ = self.step_with(context, rest[0], observer)?,
             }
@@ -282,17 +282,20 @@ fn run<'a>(
     Ok(outputs)
 }
 
-/// The length of the run, one of `chunks` or one token, that is the first of those which read `rest` tokens soonest.
-fn next_run(chunks: &[usize], rest: usize) -> usize {
-    let longest = chunks.iter().copied().max().unwrap_or(1);
-    // What so many tokens cost, and the longest run to begin with.
-    let mut soonest = vec![(0, Reverse(1))];
+/// The first of the runs that read `rest` tokens soonest: the position of its length in `chunks`, which are longest first;
+/// none for a token by itself.
+fn next_run(chunks: &[usize], rest: usize) -> Option<usize> {
+    let longest = chunks.first().copied().unwrap_or(1);
+    // What so many tokens cost, and the run to begin with: of equal ones the longest.
+    let mut soonest = vec![(0, chunks.len())];
     for tokens in 1..=rest.min(longest) {
-        let run = |length: usize, cost: usize| (soonest[tokens.saturating_sub(length)].0 + cost, Reverse(length));
-        let best = chunks.iter().map(|length| run(*length, START + length)).fold(run(1, SINGLE), Ord::min);
+        let run = |length: usize, cost: usize, index| (soonest[tokens.saturating_sub(length)].0 + cost, index);
+        let chunk = |(index, length): (usize, &usize)| run(*length, START + length, index);
+        let best = chunks.iter().enumerate().map(chunk).fold(run(1, SINGLE, chunks.len()), Ord::min);
         soonest.push(best);
     }
-    if rest > longest { longest } else { soonest[rest].1.0 }
+    let index = if rest > longest { 0 } else { soonest[rest].1 };
+    (index < chunks.len()).then_some(index)
 }
 
 /// The first output's only row.
@@ -312,7 +315,7 @@ mod tests {
     fn runs(chunks: &[usize], tokens: usize) -> Vec<usize> {
         let (mut left, mut lengths) = (tokens, Vec::new());
         while left > 0 {
-            let length = next_run(chunks, left);
+            let length = next_run(chunks, left).map_or(1, |index| chunks[index]);
             left = left.saturating_sub(length);
             lengths.push(length);
         }

@@ -88,9 +88,7 @@ impl Compile {
             return self.write_text(first.module.to_string().into_bytes());
         }
         let programs = match options.target.os {
-            Os::Browser => {
-                entries.iter().map(|entry| stages::lower_for_web(entry, &options)).collect::<Result<_, _>>()?
-            }
+            Os::Browser => stages::lower_for_web(&entries, &options)?,
             _ => stages::lower_for_all(&entries, &options)?,
         };
         let program = programs.last().expect("the CPU's program is always there");

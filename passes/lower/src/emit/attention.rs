@@ -33,21 +33,8 @@ const LEAST: f64 = f32::MIN as f64;
 
 /// The schedule of the sum's nest, as far as its epilogue asks.
 fn schedule(attention: &Attention) -> Schedule {
-    Schedule {
-        column: Some(attention.column),
-        row: None,
-        lanes: QUAD as u16,
-        vectors: 1,
-        rows: 1,
-        paired: false,
-        fold_lanes: QUAD as u16,
-        chunk: None,
-        unroll: 1,
-        rows_inside: false,
-        prefetch: None,
-        within: Vec::new(),
-        spread: Spread::Workgroup { size: KEYS as u32, split: false },
-    }
+    let spread = Spread::Workgroup { size: KEYS as u32, split: false };
+    Schedule { spread, ..Schedule::plain(Some(attention.column), QUAD as u16) }
 }
 
 /// The variables of the sum that a workgroup's number counts: the query last, in steps of a workgroup's.

@@ -23,7 +23,7 @@ pub use parts::{emit_attention_parts, part_elements};
 use super::{Digit, Emitter, Frame, Point, Signature, item_digits};
 use crate::affine::Var;
 use crate::attention::{Attention, Bound};
-use crate::schedule::{AttentionSchedule, Queries, Schedule, Spread};
+use crate::schedule::{AttentionSchedule, Queries, Schedule};
 use drupe_ir::{BinaryOp, DType, Dim, ScalarId, UnaryOp};
 use drupe_kernel::{Kernel, Place, Type, Value};
 use indexmap::IndexSet;
@@ -121,21 +121,7 @@ pub fn emit_attention_tasks(
 
 /// The schedule of an attention's nests where they are computed a vector at a time.
 fn plain(column: usize, row: Option<usize>, lanes: u16) -> Schedule {
-    Schedule {
-        column: Some(column),
-        row,
-        lanes,
-        vectors: 1,
-        rows: 1,
-        paired: false,
-        fold_lanes: lanes,
-        chunk: None,
-        unroll: 1,
-        rows_inside: false,
-        prefetch: None,
-        within: Vec::new(),
-        spread: Spread::Tasks,
-    }
+    Schedule { row, ..Schedule::plain(Some(column), lanes) }
 }
 
 impl<'a> Emitter<'a> {

@@ -23,21 +23,8 @@ pub fn choose_for_gpu(nest: &Nest, gpu: &Gpu) -> Schedule {
         return super::packed::choose(nest, quantized, gpu);
     }
     let column = nest.column();
-    let mut schedule = Schedule {
-        column,
-        row: None,
-        lanes: 1,
-        vectors: 1,
-        rows: 1,
-        paired: false,
-        fold_lanes: QUAD as u16,
-        chunk: None,
-        unroll: 4,
-        rows_inside: false,
-        prefetch: None,
-        within: Vec::new(),
-        spread: Spread::Invocations { size: gpu.workgroup },
-    };
+    let spread = Spread::Invocations { size: gpu.workgroup };
+    let mut schedule = Schedule { fold_lanes: QUAD as u16, unroll: 4, spread, ..Schedule::plain(column, 1) };
     let longest = nest.body.folds.iter().map(|fold| fold_length(&fold.space)).max();
     let depends = |var: Var| nest.body.folds.iter().filter(move |fold| nest.dependencies(fold.element).contains(&var));
     let Some(column) = column else {

@@ -28,21 +28,7 @@ pub fn fits(quantized: &Quantized) -> bool {
 /// The schedule of `nest`, whose fold is `quantized`, for `gpu`.
 pub fn choose(nest: &Nest, quantized: &Quantized, gpu: &Gpu) -> Schedule {
     let column = quantized.column;
-    let schedule = Schedule {
-        column: Some(column),
-        row: None,
-        lanes: QUAD as u16,
-        vectors: 1,
-        rows: 1,
-        paired: false,
-        fold_lanes: QUAD as u16,
-        chunk: None,
-        unroll: 1,
-        rows_inside: false,
-        prefetch: None,
-        within: Vec::new(),
-        spread: Spread::Tasks,
-    };
+    let schedule = Schedule::plain(Some(column), QUAD as u16);
     let columns = nest.extents[column].as_const().expect("packed weights have known columns");
     let others = (0..nest.extents.len()).filter(|variable| *variable != column);
     let height = Dim::product(others.map(|variable| &nest.extents[variable]));

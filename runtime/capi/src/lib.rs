@@ -33,7 +33,7 @@
 //! ## Building it small
 //! `cargo rustc -p drupe-capi --profile runtime --crate-type cdylib`: naming the one crate type
 //! lets rustc optimise across crates, which it does not when the library is also made for Rust.
-//! The profile aborts on panics; `docs/gpu.md` says what that means with the feature `gpu`.
+//! The profile aborts on panics; `docs/gpu.md` says what that may mean with the feature `gpu`.
 //!
 //! ## Invariants
 //! - No panic crosses into C: every function catches it and reports [`DrupeStatus::Panic`], or the build

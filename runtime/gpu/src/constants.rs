@@ -78,12 +78,11 @@ impl Batch {
                 write(gpu, &buffers[place.buffer], place.offset + index as u64 * CHUNK, chunk);
                 if chunk.len() as u64 == CHUNK {
                     // What waits to be copied is memory, too.
-                    let submission = gpu.shared.queue.submit([]);
-                    gpu.wait(Some(submission))?;
+                    gpu.wait(gpu.submit(None))?;
                 }
             }
         }
-        gpu.shared.queue.submit([]);
+        gpu.submit(None);
         gpu.shared.faults.check()?;
         Ok(Batch { buffers, places })
     }

@@ -1,14 +1,13 @@
 //! An open device, shared by the sessions on it.
 
 use std::num::NonZeroU32;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use drupe_format::plan::{ArchivedDeviceNeeds, ArchivedPlan, ArchivedShader, ArchivedShaderVariant};
 use drupe_runtime::{Device, DeviceError, Program};
-use wgpu::{DeviceDescriptor, Features, PollError, PollType, SubmissionIndex};
+use wgpu::{DeviceDescriptor, Features};
 
 use crate::constants::Batch;
 use crate::faults::Faults;
@@ -16,6 +15,7 @@ use crate::info::{DeviceInfo, DeviceKind, adapters, describe, plan_features};
 use crate::load::Loaded;
 use crate::priority::open_low;
 use crate::runner::Runner;
+use crate::submit::Signal;
 
 /// How to choose and use a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) adapter: wgpu::AdapterInfo,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
+    /// None where wgpu's waits alone have to do.
+    pub(crate) signal: Option<Signal>,
     pub(crate) options: GpuOptions,
     pub(crate) faults: Arc<Faults>,
     /// What is loaded for which program and plan, as long as a session has it.
@@ -107,12 +109,13 @@ impl Gpu {
         let low = options.low_priority.then(|| open_low(adapter, &description)).flatten();
         let usual = || pollster::block_on(adapter.request_device(&description)).map_err(|error| error.to_string());
         let (device, queue) = low.unwrap_or_else(usual).map_err(DeviceError::Driver)?;
-        let faults = Faults::of(&device);
+        let (faults, signal) = (Faults::of(&device), Signal::new(&device));
         let shared = Shared {
             info: describe(adapter),
             adapter: adapter.get_info(),
             device,
             queue,
+            signal,
             options: options.clone(),
             faults,
             loaded: Mutex::default(),
@@ -258,34 +261,6 @@ impl Gpu {
     /// The device with its driver, for people and to name what is cached.
     pub(crate) fn full_name(&self) -> String {
         format!("{} ({}, {})", self.shared.info.name, self.shared.info.backend, self.shared.info.driver)
-    }
-
-    /// Waits for a submission, or for all, as long as the limit allows.
-    pub(crate) fn wait(&self, submission: Option<SubmissionIndex>) -> Result<(), DeviceError> {
-        let shared = &self.shared;
-        shared.faults.check()?;
-        let limit = shared.options.time_limit;
-        let wait = PollType::Wait { submission_index: submission, timeout: Some(limit) };
-        // wgpu 30 panics when the device is lost while it waits.
-        match catch_unwind(AssertUnwindSafe(|| shared.device.poll(wait))) {
-            Ok(Ok(_)) => shared.faults.check(),
-            Ok(Err(PollError::Timeout)) => {
-                self.keep_forever();
-                Err(DeviceError::Timeout { limit })
-            }
-            Ok(Err(error @ PollError::WrongSubmissionIndex(..))) => Err(DeviceError::Driver(error.to_string())),
-            Err(_) => {
-                self.keep_forever();
-                shared.faults.lose("while waiting for it".into());
-                shared.faults.check()
-            }
-        }
-    }
-
-    /// Dropping the last of a device waits for its work without limit, which a device that hangs never
-    /// ends: such a one is never dropped.
-    fn keep_forever(&self) {
-        std::mem::forget(self.clone());
     }
 }
 

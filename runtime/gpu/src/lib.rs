@@ -49,6 +49,7 @@ mod record;
 mod runner;
 mod spirv;
 mod states;
+mod submit;
 mod test;
 
 pub use choose::{Choice, Refusal, open_session, open_sessions};

@@ -7,6 +7,7 @@ use wgpu::{Buffer, BufferDescriptor, BufferUsages, CommandEncoder, MapMode};
 
 use crate::faults::scoped;
 use crate::gpu::Gpu;
+use crate::submit::Submission;
 
 /// Bytes that cross to or from the device at once.
 pub(crate) const CHUNK: u64 = 16 << 20;
@@ -96,7 +97,7 @@ impl Staging {
             if pieces.is_empty() {
                 return Err(DeviceError::Driver("a download does not fit its staging buffer".into()));
             }
-            let submission = gpu.shared.queue.submit([encoder.finish()]);
+            let submission = gpu.submit(Some(encoder.finish()));
             with_mapped(gpu, &staging, submission, used, |mapped| {
                 for piece in pieces {
                     let start = piece.at as usize + piece.start;
@@ -139,14 +140,14 @@ fn fits(staging: &Buffer, used: u64, bytes: &[u8]) -> bool {
 pub(crate) fn with_mapped(
     gpu: &Gpu,
     staging: &Buffer,
-    submission: wgpu::SubmissionIndex,
+    submission: Submission,
     len: u64,
     show: impl FnOnce(&[u8]),
 ) -> Result<(), DeviceError> {
     let driver = |reason: String| DeviceError::Driver(reason);
     let (mapped, told) = mpsc::channel();
     staging.map_async(MapMode::Read, ..len, move |result| drop(mapped.send(result)));
-    gpu.wait(Some(submission))?;
+    gpu.wait(submission)?;
     // Another session's wait may be what takes the news, and it may not have told yet.
     told.recv_timeout(gpu.shared.options.time_limit)
         .map_err(|_| driver("a buffer was not mapped".into()))?

@@ -5,12 +5,13 @@ use std::time::Duration;
 use drupe_runtime::DeviceError;
 use wgpu::{
     BindGroup, Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, ComputePassTimestampWrites,
-    ComputePipeline, Features, QuerySet, QuerySetDescriptor, QueryType, SubmissionIndex,
+    ComputePipeline, Features, QuerySet, QuerySetDescriptor, QueryType,
 };
 
 use crate::faults::scoped;
 use crate::gpu::Gpu;
 use crate::memory::{create, with_mapped};
+use crate::submit::Submission;
 
 /// Dispatches whose times are taken together; two times each, of 4096 that a query set may have.
 const TIMED: u32 = 1024;
@@ -22,7 +23,7 @@ pub(crate) struct Recording {
     encoder: Option<CommandEncoder>,
     dispatches: u32,
     /// The last that nothing has waited for.
-    submitted: Option<SubmissionIndex>,
+    submitted: Option<Submission>,
     clock: Option<Clock>,
 }
 
@@ -102,7 +103,7 @@ impl Recording {
         if let Some(clock) = &timed {
             clock.resolve(&mut encoder);
         }
-        let submission = gpu.shared.queue.submit([encoder.finish()]);
+        let submission = gpu.submit(Some(encoder.finish()));
         match timed {
             Some(clock) => clock.read(gpu, submission)?,
             None => self.submitted = Some(submission),
@@ -125,7 +126,7 @@ impl Recording {
     pub(crate) fn finish(&mut self, gpu: &Gpu) -> Result<(), DeviceError> {
         self.submit(gpu)?;
         match self.submitted.take() {
-            Some(submission) => gpu.wait(Some(submission)),
+            Some(submission) => gpu.wait(submission),
             None => gpu.shared.faults.check(),
         }
     }
@@ -156,7 +157,7 @@ impl Clock {
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.readable, 0, u64::from(count) * 8);
     }
 
-    fn read(&mut self, gpu: &Gpu, submission: SubmissionIndex) -> Result<(), DeviceError> {
+    fn read(&mut self, gpu: &Gpu, submission: Submission) -> Result<(), DeviceError> {
         let mut ticks: Vec<u64> = Vec::new();
         with_mapped(gpu, &self.readable, submission, self.steps.len() as u64 * 16, |mapped| {
             ticks.extend(mapped.as_chunks().0.iter().map(|&bytes| u64::from_le_bytes(bytes)));

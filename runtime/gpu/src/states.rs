@@ -38,7 +38,7 @@ impl StateMemory {
         let mut encoder = shared.device.create_command_encoder(&Default::default());
         // Copies are of whole words, and buffers have room behind their contents.
         encoder.copy_buffer_to_buffer(from, start, to, 0, bytes.next_multiple_of(4));
-        shared.queue.submit([encoder.finish()]);
+        self.gpu.submit(Some(encoder.finish()));
         shared.faults.check()
     }
 
@@ -57,7 +57,7 @@ impl DeviceMemory for StateMemory {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
         write(&self.gpu, &self.buffer, 0, bytes);
-        self.gpu.shared.queue.submit([]);
+        self.gpu.submit(None);
         self.gpu.shared.faults.check()
     }
 

@@ -48,8 +48,7 @@ pub(crate) fn run_test(
         pass.set_bind_group(0, &group, &[]);
         pass.dispatch_workgroups(1, 1, 1);
     }
-    let submission = gpu.shared.queue.submit([encoder.finish()]);
-    gpu.wait(Some(submission))?;
+    gpu.wait(gpu.submit(Some(encoder.finish())))?;
     let mut staging = Staging::default();
     for (argument, buffer) in buffers.iter().take(test.sizes.len()).enumerate() {
         if test.expected.iter().any(|value| value.argument == argument as u32) {

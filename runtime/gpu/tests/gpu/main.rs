@@ -4,6 +4,7 @@
 mod fallback;
 mod hostile;
 mod limits;
+mod lost;
 mod model;
 mod run;
 

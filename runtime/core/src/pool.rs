@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 const SPIN_IN_RUN: Duration = Duration::from_micros(1000);
 /// How long a worker spins after a run, in case the next one follows at once.
 const SPIN_AFTER_RUN: Duration = Duration::from_micros(50);
-/// Chunks of tasks a thread gets on average: more even out threads of unequal speed, fewer cost less.
-const CHUNKS_PER_THREAD: i64 = 4;
+/// Rounds of chunks, one chunk for each thread in a round. The first shares out half of the tasks, the next half of the
+/// rest, and so on, the last all that is left: few and large chunks at first, small ones to even out the threads at the end.
+const ROUNDS: i64 = 6;
 
 /// Job number: the upper half of the state. Steps of 1 here.
 const JOB: u64 = 1 << 32;
@@ -62,7 +63,7 @@ unsafe impl Send for Shared {}
 struct Job {
     task: *const (dyn Fn(usize, i64, i64) + Sync),
     grid: i64,
-    chunks: i64,
+    threads: i64,
 }
 
 impl Job {
@@ -71,18 +72,26 @@ impl Job {
     /// # Safety
     /// The function that `task` points to must be alive.
     unsafe fn work(&self, worker: usize, next: &AtomicUsize) {
-        let (size, larger) = (self.grid / self.chunks, self.grid % self.chunks);
         loop {
             let chunk = next.fetch_add(1, Ordering::Relaxed) as i64;
-            if chunk >= self.chunks {
+            if chunk >= ROUNDS * self.threads {
                 return;
             }
-            // The first `larger` chunks have one task more.
-            let begin = chunk * size + chunk.min(larger);
-            let end = begin + size + i64::from(chunk < larger);
-            // Safety: by this function's contract.
-            unsafe { (*self.task)(worker, begin, end) };
+            let (begin, end) = (self.start(chunk), self.start(chunk + 1));
+            if begin < end {
+                // Safety: by this function's contract.
+                unsafe { (*self.task)(worker, begin, end) };
+            }
         }
+    }
+
+    /// The first task of a chunk.
+    fn start(&self, chunk: i64) -> i64 {
+        let (round, place) = (chunk / self.threads, chunk % self.threads);
+        let left = |round: i64| if round < ROUNDS { self.grid >> round } else { 0 };
+        let (before, after) = (left(round), left(round + 1));
+        let share = i128::from(before - after) * i128::from(place) / i128::from(self.threads);
+        self.grid - before + share as i64
     }
 }
 
@@ -96,7 +105,7 @@ impl Pool {
         let idle: Task<'static> = &nothing;
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
-            job: UnsafeCell::new(Job { task: idle, grid: 0, chunks: 1 }),
+            job: UnsafeCell::new(Job { task: idle, grid: 0, threads: 1 }),
             next: AtomicUsize::new(0),
             running: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -141,10 +150,10 @@ impl Pool {
             return;
         }
         let shared = &*self.shared;
-        let chunks = grid.min(CHUNKS_PER_THREAD * self.threads() as i64);
+        let threads = self.threads() as i64;
         // Safety: only the lifetime changes; the pointer is used until this function returns.
         let task = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
-        let job = Job { task, grid, chunks };
+        let job = Job { task, grid, threads };
         // Safety: the state is closed and without workers since the last job ended (or ever), so
         // nobody reads `job`; `&mut self` keeps other callers out.
         unsafe { *shared.job.get() = job };

@@ -80,6 +80,7 @@ impl<'a> Emitter<'a> {
     fn keys_in_turn(&mut self, tiles: &Tiles<'a>, range: &Range, together: u16) {
         let size = self.b.int(together.into());
         let latest = self.binary(BinaryOp::Sub, range.high, size);
+        self.first_keys(tiles, range, together);
         self.for_each(range.low, range.high, tiles.schedule.keys, Vec::new(), |this, low, _| {
             let keys = this.b.int(tiles.schedule.keys);
             let end = this.binary(BinaryOp::Add, low, keys);
@@ -89,6 +90,26 @@ impl<'a> Emitter<'a> {
             let scales = this.row_weights(tiles, &block, largest);
             this.row_sums(tiles, &block, &scales);
             Vec::new()
+        });
+    }
+
+    /// Asks for the keys of the first block, all at once; those of the others are asked for a block ahead.
+    fn first_keys(&mut self, tiles: &Tiles<'a>, range: &Range, together: u16) {
+        let keys = self.b.int(tiles.schedule.keys);
+        let end = self.binary(BinaryOp::Add, range.low, keys);
+        let high = self.binary(BinaryOp::Min, end, range.high);
+        self.for_each(range.low, high, together.into(), Vec::new(), |this, at, _| {
+            this.prefetch_keys(tiles, at, together);
+            Vec::new()
+        });
+    }
+
+    /// Brings keys from `first` on into the caches.
+    fn prefetch_keys(&mut self, tiles: &Tiles<'a>, first: Value, together: u16) {
+        let zero = self.b.int(0);
+        let (nest, side) = (&tiles.attention.scores, tiles.attention.key_side);
+        self.prefetch(together, tiles.depth, nest, side, |this, number, step| {
+            this.key_elements(tiles, (first, number), (zero, step), 1)
         });
     }
 
@@ -104,13 +125,10 @@ impl<'a> Emitter<'a> {
             let mut most = Vec::new();
             let products = this.row_products(tiles, block, first);
             // The values of these keys are read when the block's weights are there.
-            this.prefetch(
-                block,
-                tiles.columns,
-                &tiles.attention.sum,
-                tiles.attention.value_side,
-                |this, number, column| this.value_elements(tiles, (first, number), (zero, column), 1),
-            );
+            let (nest, side) = (&tiles.attention.sum, tiles.attention.value_side);
+            this.prefetch(block.together, tiles.columns, nest, side, |this, number, column| {
+                this.value_elements(tiles, (first, number), (zero, column), 1)
+            });
             for (sharer, raw) in (0..sharers).zip(products) {
                 this.at_sharer(tiles, sharer);
                 let variable = Var::Index(tiles.attention.scores.extents.len() - 1);
@@ -127,11 +145,11 @@ impl<'a> Emitter<'a> {
         most.into_iter().map(|most| self.b.reduce(FoldOp::Max, most)).collect()
     }
 
-    /// Brings the lines of `side` into the caches that the keys of a vector read: `elements` of `nest`'s, from each multiple
+    /// Brings the lines of `side` into the caches that `together` keys read: `elements` of `nest`'s, from each multiple
     /// of a line on.
     fn prefetch(
         &mut self,
-        block: &Block,
+        together: u16,
         elements: i64,
         nest: &Nest,
         side: ScalarId,
@@ -142,7 +160,7 @@ impl<'a> Emitter<'a> {
         let line = LINE * 8 / i64::from(bits);
         self.frames.push(Frame::default());
         self.prefetching = true;
-        for number in 0..i64::from(block.together) {
+        for number in 0..i64::from(together) {
             for element in (0..elements).step_by(line as usize) {
                 touch(self, number, element);
             }
@@ -258,13 +276,7 @@ impl<'a> Emitter<'a> {
                 // The keys of the next block.
                 let distance = this.b.int(tiles.schedule.keys);
                 let next = this.binary(BinaryOp::Add, first, distance);
-                this.prefetch(
-                    block,
-                    tiles.depth,
-                    &tiles.attention.scores,
-                    tiles.attention.key_side,
-                    |this, number, step| this.key_elements(tiles, (next, number), (zero, step), 1),
-                );
+                this.prefetch_keys(tiles, next, block.together);
                 for number in 0..i64::from(block.together) {
                     let value = |this: &mut Self, v: i64| {
                         this.value_elements(tiles, (first, number), (column, v * inner), inner as u16)

@@ -122,29 +122,40 @@ def started(command, cold):
     return time.perf_counter() - start, usage.ru_maxrss * 1024
 
 
-def startup(app, files, text, args):
+def topics_text():
+    """A long English text that comes with Python."""
+    from pydoc_data import topics
+
+    return "\n".join(topics.topics[name] for name in sorted(topics.topics))
+
+
+def drupe_process(path, tokens, made, threads):
+    """The command that reads a prompt of about so many tokens (what a word is to the tokenizer is not exactly known)."""
+    prompt = " ".join(topics_text().split()[: tokens * 2 // 3])
+    return [ROOT / "target" / "release" / "examples" / "generate", path, prompt, made, threads]
+
+
+def llama_process(path, tokens, made, threads):
+    return [LLAMA / "llama-bench", "-m", path, "-p", 0, "-n", 0, "-pg", f"{tokens},{made}", "-r", 1, "--no-warmup",
+            "-t", threads]
+
+
+def startup(files, args):
     """Prints the time to the first token, and peaks of memory."""
-    def of_drupe(path, tokens, made):
-        # What a word is to the tokenizer is not exactly known: a prompt of about as many tokens.
-        prompt = " ".join(text.split()[: tokens * 2 // 3])
-        return [app, path, prompt, made, args.threads]
-
-    def of_llama(path, tokens, made):
-        return [LLAMA / "llama-bench", "-m", path, "-p", 0, "-n", 0, "-pg", f"{tokens},{made}", "-r", 1, "--no-warmup",
-                "-t", args.threads]
-
     rows = {}
     for _ in range(args.rounds):
         for name, path in files.items():
-            command = of_drupe if name.startswith("drupe") else of_llama
-            first, _ = started(command(path, 64, 1), path)
-            _, peak = started(command(path, 512, args.generate), path)
-            rows.setdefault(name, []).append((first, peak))
+            command = drupe_process if name.startswith("drupe") else llama_process
+            read, _ = started(["cat", path], path)
+            first, _ = started(command(path, 64, 1, args.threads), path)
+            _, peak = started(command(path, 512, args.generate, args.threads), path)
+            rows.setdefault(name, []).append((read, first, peak))
     print(f"\n{args.model}, {args.threads} threads: from a cold file to the first token behind 64, and the peak of memory\n"
-          f"with a prompt of 512 and {args.generate} generated\n{'':24}{'file MB':>10}{'first ms':>10}{'peak MB':>10}")
+          f"with a prompt of 512 and {args.generate} generated; `read` is `cat` of the cold file alone\n"
+          f"{'':24}{'file MB':>10}{'read ms':>10}{'first ms':>10}{'peak MB':>10}")
     for name, found in rows.items():
-        first, peak = (statistics.median(column) for column in zip(*found))
-        print(f"{name:24}{files[name].stat().st_size / 1e6:10.1f}{first * 1e3:10.0f}{peak / 1e6:10.0f}")
+        read, first, peak = (statistics.median(column) for column in zip(*found))
+        print(f"{name:24}{files[name].stat().st_size / 1e6:10.1f}{read * 1e3:10.0f}{first * 1e3:10.0f}{peak / 1e6:10.0f}")
 
 
 def main():
@@ -162,10 +173,7 @@ def main():
     folder = ROOT / "target" / "bench-language"
     folder.mkdir(parents=True, exist_ok=True)
     calibration = folder / "calibration.txt"
-    from pydoc_data import topics
-
-    text = "\n".join(topics.topics[name] for name in sorted(topics.topics))[:60000]
-    calibration.write_text(text)
+    calibration.write_text(topics_text()[:60000])
     sides, files, kinds = {}, {}, args.peers.split(",")
     for scheme in args.schemes.split(","):
         artifact = files[f"drupe {scheme}"] = compile_model(drupe, args.model, scheme, calibration, folder)
@@ -174,7 +182,7 @@ def main():
             if name not in sides and name.split(" ")[0] in kinds and (found := peer(name, args.model, folder)):
                 sides[name], files[name] = found
     if args.startup:
-        startup(ROOT / "target" / "release" / "examples" / "generate", {name: path for name, path in files.items() if path.is_file()}, text, args)
+        startup({name: path for name, path in files.items() if path.is_file()}, args)
         return
     for prompt in map(int, args.prompts.split(",")):
         rates = {name: [] for name in sides}

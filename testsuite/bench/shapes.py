@@ -1,10 +1,11 @@
 """Larger language models' shapes with random weights, drupe beside llama.cpp: for speed only, as what they say means nothing.
 
-    testsuite/bench/shapes.py [--shapes A,B] [--formats Q4_0,Q8_0] [--rounds N] [--threads N] [--prompt N] [--gen N]
+    testsuite/bench/shapes.py [--shapes A,B] [--formats Q4_0,Q8_0] [--quant stored-blocks] [--rounds N] [--threads N] [--prompt N] [--gen N]
 
 Both sides read one GGUF file, made here: blocks of random integers with small scales, the vocabulary in Q8_0, SmolLM2's
-tokenizer with words added until there are enough. drupe compiles it with `--quant stored`, so that every weight is the
-same on both sides. Each round runs one side after the other; the table has medians. `./x bench shapes` sets it up.
+tokenizer with words added until there are enough. drupe compiles it with `--quant stored-blocks`, so that every weight is
+the same on both sides and inputs are rounded alike. Each round runs one side after the other; the table has medians, and
+the peak of resident memory of each. `./x bench shapes` sets it up.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import subprocess
 import gguf
 import numpy as np
 
-from language import ROOT, drupe_rates, llama_rates, run
+from language import ROOT, drupe_process, drupe_rates, llama_process, llama_rates, run, started
 
 # hidden, layers, heads, heads of keys, feed-forward, vocabulary, whether it gives the logits too; rotary base.
 SHAPES = {
@@ -96,6 +97,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--formats", default=",".join(BLOCKS))
+    parser.add_argument("--quant", default="stored-blocks")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512)
@@ -109,18 +111,20 @@ def main():
         for form in args.formats.split(","):
             path, artifact = folder / f"{shape}.{form}.gguf", folder / f"{shape}.{form}.drupe"
             make(path, shape, form)
-            run([args.drupe, "compile", path, "-o", artifact, "--quant", "stored", "--context", 2048, "--cache", "f16"])
+            run([args.drupe, "compile", path, "-o", artifact, "--quant", args.quant, "--context", 2048, "--cache", "f16"])
             how = (args.prompt, args.gen, args.threads)
             rounds = [(drupe_rates(args.drupe, artifact, *how), llama_rates(path, *how)) for _ in range(args.rounds)]
             mine, its = ([statistics.median(column) for column in zip(*side)] for side in zip(*rounds))
             sizes = [file.stat().st_size / 1e6 for file in (path, artifact)]
+            peaks = [started(command(file, *how), file)[1] / 1e6
+                     for command, file in ((llama_process, path), (drupe_process, artifact))]
             rows.append(f"| {shape} {form} | {sizes[0]:.0f}, {sizes[1]:.0f} | {its[0]:.0f} | {mine[0]:.0f} | "
-                        f"{mine[0] / its[0]:.1f} | {its[1]:.1f} | {mine[1]:.1f} | {mine[1] / its[1]:.1f} |")
+                        f"{mine[0] / its[0]:.1f} | {its[1]:.1f} | {mine[1]:.1f} | {mine[1] / its[1]:.1f} | {peaks[0]:.0f}, {peaks[1]:.0f} |")
             print(rows[-1], flush=True)
             path.unlink()
             artifact.unlink()
     print(f"\n| shape | MB: GGUF, drupe | prompt of {args.prompt}: llama.cpp | drupe | times | "
-          "generation: llama.cpp | drupe | times |\n|---|---:|---:|---:|---:|---:|---:|---:|")
+          "generation: llama.cpp | drupe | times | peak MB: llama.cpp, drupe |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     print("\n".join(rows))
 
 

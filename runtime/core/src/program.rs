@@ -17,6 +17,10 @@ use crate::error::Error;
 use crate::session::thread_count;
 use crate::stream::{Schedule, WeightStream};
 
+/// Bytes asked for at once: of a larger wish Linux grants the first part, as much as one read would have read ahead.
+#[cfg(unix)]
+const WISH: usize = 128 << 10;
+
 /// How to load an artifact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
@@ -232,14 +236,21 @@ impl Program {
         Ok(())
     }
 
-    /// Asks the system to bring all weights into memory, and does not wait for it: what is done next hides some of the time
-    /// that a file takes which was not read before.
+    /// Asks the system to bring all weights into memory, and does not wait for it: what is done next hides the time, or some
+    /// of it, that a file takes which was not read before.
     pub fn read_ahead(&self) {
         #[cfg(unix)]
         if let Storage::Mapped(pages) = &self.shared.storage {
-            let constants = &self.shared.constants;
-            // It is a wish: where it is not granted pages come as they are read.
-            let _ = pages.advise_range(memmap2::Advice::WillNeed, constants.start, constants.len());
+            let (pages, constants) = (pages.clone(), self.shared.constants.clone());
+            // A wish blocks when the disk has enough to do, so a thread makes them. Where it is not granted pages come as
+            // they are read.
+            let wishes = move || {
+                for start in constants.clone().step_by(WISH) {
+                    let len = WISH.min(constants.end - start);
+                    let _ = pages.advise_range(memmap2::Advice::WillNeed, start, len);
+                }
+            };
+            let _ = std::thread::Builder::new().name("drupe-read-ahead".into()).spawn(wishes);
         }
     }
 

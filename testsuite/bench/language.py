@@ -146,16 +146,14 @@ def startup(files, args):
     for _ in range(args.rounds):
         for name, path in files.items():
             command = drupe_process if name.startswith("drupe") else llama_process
-            read, _ = started(["cat", path], path)
             first, _ = started(command(path, 64, 1, args.threads), path)
             _, peak = started(command(path, 512, args.generate, args.threads), path)
-            rows.setdefault(name, []).append((read, first, peak))
+            rows.setdefault(name, []).append((first, peak))
     print(f"\n{args.model}, {args.threads} threads: from a cold file to the first token behind 64, and the peak of memory\n"
-          f"with a prompt of 512 and {args.generate} generated; `read` is `cat` of the cold file alone\n"
-          f"{'':24}{'file MB':>10}{'read ms':>10}{'first ms':>10}{'peak MB':>10}")
+          f"with a prompt of 512 and {args.generate} generated\n{'':24}{'file MB':>10}{'first ms':>10}{'peak MB':>10}")
     for name, found in rows.items():
-        read, first, peak = (statistics.median(column) for column in zip(*found))
-        print(f"{name:24}{files[name].stat().st_size / 1e6:10.1f}{read * 1e3:10.0f}{first * 1e3:10.0f}{peak / 1e6:10.0f}")
+        first, peak = (statistics.median(column) for column in zip(*found))
+        print(f"{name:24}{files[name].stat().st_size / 1e6:10.1f}{first * 1e3:10.0f}{peak / 1e6:10.0f}")
 
 
 def main():

@@ -236,18 +236,23 @@ impl Program {
         Ok(())
     }
 
-    /// Asks the system to bring all weights into memory, and does not wait for it: what is done next hides the time, or some
-    /// of it, that a file takes which was not read before.
+    /// Asks the system to bring the assets and then all weights into memory, and does not wait for it: what is done next
+    /// hides the time, or some of it, that a file takes which was not read before.
     pub fn read_ahead(&self) {
         #[cfg(unix)]
         if let Storage::Mapped(pages) = &self.shared.storage {
-            let (pages, constants) = (pages.clone(), self.shared.constants.clone());
+            let pages = pages.clone();
+            // Assets first: who reads them now would wait behind all weights.
+            let mut ranges: Vec<Range<usize>> = self.shared.assets.iter().map(|(_, range)| range.clone()).collect();
+            ranges.push(self.shared.constants.clone());
             // A wish blocks when the disk has enough to do, so a thread makes them. Where it is not granted pages come as
             // they are read.
             let wishes = move || {
-                for start in constants.clone().step_by(WISH) {
-                    let len = WISH.min(constants.end - start);
-                    let _ = pages.advise_range(memmap2::Advice::WillNeed, start, len);
+                for range in ranges {
+                    for start in range.clone().step_by(WISH) {
+                        let len = WISH.min(range.end - start);
+                        let _ = pages.advise_range(memmap2::Advice::WillNeed, start, len);
+                    }
                 }
             };
             let _ = std::thread::Builder::new().name("drupe-read-ahead".into()).spawn(wishes);

@@ -108,12 +108,18 @@ pub(crate) fn plan(
     }
     let reached = best.map_or(f64::NAN, |best| best.rise);
     let message = format!(
-        "no plan of {scheme} keeps perplexity within {:.2} %: the best that was found is {:.2} % above float",
-        100.0 * budget,
-        100.0 * reached
+        "no plan of {scheme} keeps perplexity within {}: the best that was found is {} above float",
+        percent(budget),
+        percent(reached)
     );
     Err(Diagnostic::new("error-budget", message)
-        .help(format!("allow at least {:.2} %, or start from a scheme of more bits", 100.0 * reached)))
+        .help(format!("allow at least {}, or start from a scheme of more bits", percent(reached))))
+}
+
+/// A share with two digits that count, at least.
+fn percent(share: f64) -> String {
+    let digits = (1.0 - (100.0 * share.abs()).log10().floor()).clamp(2.0, 9.0) as usize;
+    format!("{:.digits$} %", 100.0 * share)
 }
 
 /// The halves of a text: what is chosen by, and what is judged by.

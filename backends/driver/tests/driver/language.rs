@@ -138,3 +138,26 @@ fn bits_are_chosen_within_a_budget() {
         assert!(!done && error.contains("such as 1%"), "{wrong}: {error}");
     }
 }
+
+/// A random model's perplexity may fall a little by chance: not for all of some texts.
+#[test]
+fn a_budget_that_nothing_keeps_is_an_error() {
+    let shop = workshop();
+    let mut kept = Vec::new();
+    for seed in 3..13u32 {
+        let letters: String =
+            (0..1200u32).map(|at| char::from(b'a' + (at.wrapping_mul(at) / seed % 26) as u8)).collect();
+        shop.write("text.txt", letters.as_bytes());
+        let how = ["compile", "toy.ir", "-o", "none.drupe", "--backend", fastest(), "--asset", "tokenizer.json"];
+        let budget = ["--calibrate", "text.txt", "--quant", "w4a8-row", "--error-budget", "0.0001%"];
+        let output = shop.drupe(&[&how[..], &budget].concat());
+        let said = text(&output.stderr);
+        if !output.status.success() {
+            assert!(said.contains("no plan of w4a8-row keeps perplexity within 0.00010 %: the best"), "{said}");
+            assert!(said.contains("allow at least ") && said.contains("or start from a scheme of more bits"), "{said}");
+            return;
+        }
+        kept.push(said);
+    }
+    panic!("all were kept: {kept:?}");
+}

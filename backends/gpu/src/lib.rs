@@ -93,6 +93,9 @@ pub struct Needs {
     pub subgroups: bool,
     /// Products of octets packed in words: `shaderIntegerDotProduct` of Vulkan 1.3, or VK_KHR_shader_integer_dot_product.
     pub int8_dot: bool,
+    /// Matrices of this many rows and columns that a subgroup multiplies, of f16 into f32: `cooperativeMatrix` of
+    /// VK_KHR_cooperative_matrix, with the Vulkan memory model. The workgroup is a multiple of every subgroup.
+    pub cooperative: Option<u32>,
 }
 
 impl Needs {
@@ -119,9 +122,9 @@ pub struct Shader {
     pub needs: Needs,
     /// For Vulkan 1.1: version 1.3.
     pub spirv: Vec<u32>,
-    /// For Metal 2.4; none if it needs 64-bit floats, or has more than 31 buffers.
+    /// For Metal 2.4; none if it needs 64-bit floats, or matrices of 16 rows, or has more than 31 buffers.
     pub msl: Option<String>,
-    /// For WebGPU; none if it needs 64 bits.
+    /// For WebGPU; none if it needs 64 bits, or matrices.
     pub wgsl: Option<String>,
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// numbers is done while building.
 #[derive(Clone, Debug)]
 pub struct KernelBuilder {
-    kernel: Kernel,
+    pub(crate) kernel: Kernel,
     /// The blocks being built, innermost last.
     open: Vec<Block>,
     /// Integer constants and dimensions: at the head of the kernel, so that one serves every block.
@@ -31,6 +31,7 @@ impl KernelBuilder {
             dims: 0,
             locals: Vec::new(),
             shared: Vec::new(),
+            tiles: Vec::new(),
             workgroup: 1,
             task: Value(0),
             body: Block::default(),
@@ -81,6 +82,16 @@ impl KernelBuilder {
         out
     }
 
+    /// The number of the invocation's subgroup.
+    pub fn subgroup(&mut self) -> Value {
+        self.define(Type::scalar(DType::I64), |out| Inst::Subgroup { out })
+    }
+
+    /// How many subgroups the workgroup has.
+    pub fn subgroups(&mut self) -> Value {
+        self.define(Type::scalar(DType::I64), |out| Inst::Subgroups { out })
+    }
+
     /// Where the invocations of a task wait for one another.
     pub fn barrier(&mut self) {
         self.push(Inst::Barrier);
@@ -117,7 +128,7 @@ impl KernelBuilder {
         Value(self.kernel.types.len() as u32 - 1)
     }
 
-    fn push(&mut self, inst: Inst) {
+    pub(crate) fn push(&mut self, inst: Inst) {
         self.open.last_mut().expect("a block is open").insts.push(inst);
     }
 

@@ -7,7 +7,8 @@
 //! A kernel runs as a number of independent *tasks*. Backends for CPUs give it the C signature
 //! `void name(uint8_t **buffers, const int64_t *dims, uint8_t *scratch, int64_t begin, int64_t end)`
 //! and run the body for each task in `begin..end`. On a GPU a task is a workgroup: `workgroup` invocations run the
-//! body together, each knows its number, and they share arrays and meet at barriers.
+//! body together, each knows its number, and they share arrays and meet at barriers. Those that go in lockstep are a
+//! *subgroup*, as many as the device has it; they hold tiles together ([`Tile`]).
 //!
 //! ```
 //! use drupe_ir::{BinaryOp, DType};
@@ -35,11 +36,13 @@ mod interpret;
 mod math;
 mod parse;
 mod print;
+mod tile;
 mod verify;
 
 pub use build::{KernelBuilder, OpenLoop};
 pub use interpret::InterpretError;
 pub use parse::parse;
+pub use tile::{Square, Tile, TileOp};
 pub use verify::KernelError;
 
 use drupe_ir::{BinaryOp, DType, FoldOp, UnaryOp};
@@ -108,7 +111,7 @@ pub struct Local {
 }
 
 /// Where a load or store goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
     /// Buffer parameter `n`.
     Buffer(usize),
@@ -132,6 +135,10 @@ pub enum Inst {
     Dim { out: Value, index: usize },
     /// The number of the invocation in its workgroup, an i64.
     Invocation { out: Value },
+    /// The number of the invocation's subgroup in its workgroup, an i64.
+    Subgroup { out: Value },
+    /// How many subgroups the workgroup has, an i64.
+    Subgroups { out: Value },
     /// An operation on each lane. Backends for CPUs see only `Neg Abs Not Floor Ceil Round Sqrt`: the builder
     /// expands the others (see [`KernelBuilder::unary`]).
     Unary { out: Value, op: UnaryOp, a: Value },
@@ -175,6 +182,8 @@ pub enum Inst {
     /// The values of all invocations of the workgroup combined, lane by lane: the same in each of them, which reach
     /// it together.
     Across { out: Value, op: FoldOp, a: Value },
+    /// An operation on a tile, which all of a subgroup reach together.
+    Tile { tile: usize, op: TileOp },
     /// A counted loop; see [`Loop`].
     For(Box<Loop>),
     /// Runs one of two blocks; the results are what it yields.
@@ -227,6 +236,8 @@ impl Block {
                 | Inst::Iota { .. }
                 | Inst::Dim { .. }
                 | Inst::Invocation { .. }
+                | Inst::Subgroup { .. }
+                | Inst::Subgroups { .. }
                 | Inst::Unary { .. }
                 | Inst::Binary { .. }
                 | Inst::Fma { .. }
@@ -243,7 +254,8 @@ impl Block {
                 | Inst::Store { .. }
                 | Inst::Prefetch { .. }
                 | Inst::Barrier
-                | Inst::Across { .. } => {}
+                | Inst::Across { .. }
+                | Inst::Tile { .. } => {}
             }
         }
     }
@@ -262,6 +274,8 @@ pub struct Kernel {
     pub locals: Vec<Local>,
     /// Arrays that the invocations of a task share, uninitialised.
     pub shared: Vec<Local>,
+    /// Matrices that each subgroup has.
+    pub tiles: Vec<Tile>,
     /// How many invocations run a task together: 1 on a CPU.
     pub workgroup: u32,
     /// The number of the task, an i64: defined everywhere in `body`.

@@ -1,6 +1,6 @@
 //! Kernels as text, read: what [`crate::print`] writes reads back as the same text. Values may have any name.
 
-use crate::{Access, Block, BufferParam, Inst, Kernel, Local, Loop, Place, Type, Value};
+use crate::{Access, Block, BufferParam, Inst, Kernel, Local, Loop, Place, Square, Tile, TileOp, Type, Value};
 use drupe_ir::{BinaryOp, DType, Diagnostic, FoldOp, Scanner, UnaryOp};
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ pub fn parse(text: &str, file: &str) -> Result<Kernel, Diagnostic> {
         dims: 0,
         locals: Vec::new(),
         shared: Vec::new(),
+        tiles: Vec::new(),
         workgroup: 1,
         task: Value(0),
         body: Block::default(),
@@ -60,6 +61,12 @@ impl Parser<'_> {
         while self.scan.rest().starts_with("shared") {
             let shared = self.array("shared", self.kernel.shared.len())?;
             self.kernel.shared.push(shared);
+        }
+        while self.scan.rest().starts_with("tile") {
+            self.scan.expect(&format!("tile{}", self.kernel.tiles.len()))?;
+            self.scan.expect(":")?;
+            let side = self.number()?;
+            self.kernel.tiles.push(Tile { side });
         }
         self.kernel.body = self.block()?;
         Ok(())
@@ -229,6 +236,18 @@ impl Parser<'_> {
         if self.scan.eat("barrier") {
             return Ok(Inst::Barrier);
         }
+        if self.scan.eat("clear") {
+            return Ok(Inst::Tile { tile: self.tile()?, op: TileOp::Clear });
+        }
+        if self.scan.eat("multiply") {
+            let tile = self.tile()?;
+            let op = TileOp::Multiply { left: self.next_square()?, right: self.next_square()? };
+            return Ok(Inst::Tile { tile, op });
+        }
+        if self.scan.eat("values") {
+            let tile = self.tile()?;
+            return Ok(Inst::Tile { tile, op: TileOp::Values { to: self.next_square()? } });
+        }
         if self.scan.eat("for") {
             return self.nested(Self::for_loop);
         }
@@ -312,6 +331,23 @@ impl Parser<'_> {
         Ok((place, offset))
     }
 
+    /// `tile0`.
+    fn tile(&mut self) -> Parsed<usize> {
+        let start = self.scan.position();
+        let name = self.identifier("a tile")?;
+        let number = name.strip_prefix("tile").and_then(|number| number.parse().ok());
+        let number = number.filter(|number| *number < self.kernel.tiles.len());
+        number.ok_or_else(|| self.scan.error_at(start, "there is no such tile"))
+    }
+
+    /// `, x[%7] stride 24`.
+    fn next_square(&mut self) -> Parsed<Square> {
+        self.scan.expect(",")?;
+        let (place, offset) = self.place()?;
+        self.scan.expect("stride")?;
+        Ok(Square { place, offset, stride: self.number()? })
+    }
+
     /// What stands behind `%8: f32x4 =`: it defines `out`.
     fn definition(&mut self, out: Value, ty: Type) -> Parsed<Inst> {
         let start = self.scan.position();
@@ -331,6 +367,8 @@ impl Parser<'_> {
             "NaN" => Inst::Float { out, value: f64::NAN },
             "iota" => Inst::Iota { out },
             "invocation" => Inst::Invocation { out },
+            "subgroup" => Inst::Subgroup { out },
+            "subgroups" => Inst::Subgroups { out },
             "dim" => Inst::Dim { out, index: self.number()? },
             "fma" => Inst::Fma { out, a: self.value()?, b: self.next_value()?, c: self.next_value()? },
             "dot" => Inst::Dot { out, a: self.value()?, b: self.next_value()?, c: self.next_value()? },

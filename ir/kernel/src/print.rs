@@ -3,7 +3,7 @@
 //! Values are numbered in the order of their definition, so that the text says nothing about how the kernel was
 //! built. Types are written where a value is defined.
 
-use crate::{Access, Block, Inst, Kernel, Loop, Place, Type, Value};
+use crate::{Access, Block, Inst, Kernel, Loop, Place, TileOp, Type, Value};
 use drupe_ir::DType;
 use std::fmt::{self, Write};
 
@@ -102,6 +102,9 @@ impl Printer<'_, '_> {
                 writeln!(self.out, "  {kind}{index}: {}[{}]", array.dtype, array.length)?;
             }
         }
+        for (index, tile) in kernel.tiles.iter().enumerate() {
+            writeln!(self.out, "  tile{index}: {}", tile.side)?;
+        }
         self.block(&kernel.body, "yield")?;
         self.out.write_str("}")
     }
@@ -170,6 +173,8 @@ impl Printer<'_, '_> {
             Inst::Iota { out } => (out, "iota".into()),
             Inst::Dim { out, index } => (out, format!("dim {index}")),
             Inst::Invocation { out } => (out, "invocation".into()),
+            Inst::Subgroup { out } => (out, "subgroup".into()),
+            Inst::Subgroups { out } => (out, "subgroups".into()),
             Inst::Unary { out, op, a } => (out, format!("{} {}", op.name(), name(a))),
             Inst::Binary { out, op, a, b } => (out, format!("{} {}, {}", op.name(), name(a), name(b))),
             Inst::Fma { out, a, b, c } => (out, format!("fma {}, {}, {}", name(a), name(b), name(c))),
@@ -195,6 +200,10 @@ impl Printer<'_, '_> {
             }
             Inst::Barrier => return self.line("barrier"),
             Inst::Across { out, op, a } => (out, format!("across_{} {}", op.name(), name(a))),
+            Inst::Tile { tile, op } => {
+                let text = self.tile_op(*tile, *op);
+                return self.line(&text);
+            }
             Inst::For(inner) => return self.for_loop(inner),
             Inst::If { results, condition, then, otherwise } => {
                 return self.branch(results, *condition, then, otherwise);
@@ -202,6 +211,13 @@ impl Printer<'_, '_> {
         };
         let out = self.definitions(&[*out]);
         self.line(&format!("{out} = {text}"))
+    }
+
+    fn tile_op(&self, tile: usize, op: TileOp) -> String {
+        let squares = op.squares().into_iter();
+        let squares =
+            squares.map(|square| format!(", {} stride {}", self.place(square.place, square.offset), square.stride));
+        format!("{} tile{tile}{}", op.name(), squares.collect::<String>())
     }
 
     fn for_loop(&mut self, inner: &Loop) -> fmt::Result {

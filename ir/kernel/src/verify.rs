@@ -1,7 +1,7 @@
 //! Checks of a kernel's invariants.
 
 use crate::print::{Names, line};
-use crate::{Access, Block, Inst, Kernel, Loop, Place, Type, Value};
+use crate::{Access, Block, Inst, Kernel, Loop, Place, Square, Tile, TileOp, Type, Value};
 use drupe_ir::{BinaryOp, DType, UnaryOp};
 
 /// What is wrong with a kernel.
@@ -29,6 +29,10 @@ impl Kernel {
     pub fn verify_for_cpu(&self) -> Result<(), KernelError> {
         if self.workgroup != 1 || !self.shared.is_empty() {
             let what = format!("it is scheduled for a GPU, in workgroups of {} that share memory", self.workgroup);
+            return Err(KernelError { kernel: self.name.clone(), what, place: None });
+        }
+        if !self.tiles.is_empty() {
+            let what = "it is scheduled for a GPU that multiplies matrices: it has tiles".into();
             return Err(KernelError { kernel: self.name.clone(), what, place: None });
         }
         self.verify()
@@ -76,6 +80,9 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
 impl Verifier<'_> {
     fn kernel(&mut self) -> Checked {
         ensure(self.kernel.workgroup >= 1, || "a workgroup has one invocation at least".into())?;
+        for (number, Tile { side }) in self.kernel.tiles.iter().enumerate() {
+            ensure(Tile::SIDES.contains(side), || format!("tile{number} is {side} x {side}, not 8 x 8 or 16 x 16"))?;
+        }
         self.open.push(Vec::new());
         self.define(self.kernel.task, INDEX)?;
         self.block(&self.kernel.body)?;
@@ -168,7 +175,8 @@ impl Verifier<'_> {
                 return ensure(dtype == ty.dtype, || format!("a store of {ty} to elements of {dtype}"));
             }
             Inst::Barrier => return Ok(()),
-            Inst::Invocation { out } => (out, INDEX),
+            Inst::Tile { tile, op } => return self.tile(*tile, *op),
+            Inst::Invocation { out } | Inst::Subgroup { out } | Inst::Subgroups { out } => (out, INDEX),
             Inst::Across { out, a, .. } => (out, self.operand(*a)?),
             Inst::Prefetch { place, offset } => return self.access(*place, *offset, false).map(|_| ()),
             Inst::Load { out, place, offset } => {
@@ -296,6 +304,35 @@ impl Verifier<'_> {
                 self.kernel.shared.get(number).ok_or_else(|| format!("there is no shared array {number}"))?.dtype
             }
         })
+    }
+
+    fn tile(&self, tile: usize, op: TileOp) -> Checked {
+        let Tile { side } =
+            *self.kernel.tiles.get(tile).ok_or_else(|| Fault::from(format!("there is no tile {tile}")))?;
+        let square = |square: Square, writes: bool| {
+            ensure(!matches!(square.place, Place::Local(_)), || {
+                "a tile is of what a subgroup shares, and private arrays are each invocation's own".into()
+            })?;
+            ensure(square.stride >= side, || {
+                format!("rows of {side} elements overlap: the next starts after {}", square.stride)
+            })?;
+            self.access(square.place, square.offset, writes)
+        };
+        match op {
+            TileOp::Clear => Ok(()),
+            TileOp::Multiply { left, right } => {
+                let (left, right) = (square(left, false)?, square(right, false)?);
+                ensure(left == right && matches!(left, DType::F16 | DType::F32), || {
+                    format!("a tile multiplies matrices of f16, or of f32, not {left} by {right}")
+                })
+            }
+            TileOp::Values { to } => {
+                let dtype = square(to, true)?;
+                ensure(dtype == DType::F32, || {
+                    format!("a tile's values are f32, and are stored to elements of {dtype}")
+                })
+            }
+        }
     }
 
     fn for_loop(&mut self, inner: &Loop) -> Checked {

@@ -100,7 +100,9 @@ impl Translator<'_> {
             }
             // Cranelift has no such instruction; one invocation waits for no other.
             Inst::Prefetch { .. } | Inst::Barrier => return Ok(()),
-            Inst::Invocation { out } => (out, self.int_constant(self.kernel.ty(*out), 0)),
+            Inst::Invocation { out } | Inst::Subgroup { out } => (out, self.int_constant(self.kernel.ty(*out), 0)),
+            Inst::Subgroups { out } => (out, self.int_constant(self.kernel.ty(*out), 1)),
+            Inst::Tile { .. } => unreachable!("verify_for_cpu allows no tiles"),
             Inst::Across { out, a, .. } => (out, self.held(*a).clone()),
             Inst::Float { out, value } => (out, self.float_constant(self.kernel.ty(*out), *value)),
             Inst::Int { out, value } => {

@@ -34,7 +34,9 @@ impl Numbers<'_> {
         let (out, number) = match inst {
             Inst::Int { out, value } => (out, Some(*value)),
             Inst::Dim { out, index } => (out, self.dims.get(*index).map(|dim| i64::from(*dim))),
-            Inst::Invocation { out } => (out, Some(0)),
+            Inst::Invocation { out } | Inst::Subgroup { out } => (out, Some(0)),
+            // One at least: loops over what subgroups share out are the longest then.
+            Inst::Subgroups { out } => (out, Some(1)),
             Inst::Binary { out, op, a, b } => {
                 (out, self.get(*a).zip(self.get(*b)).and_then(|(a, b)| arithmetic(*op, a, b)))
             }
@@ -67,7 +69,8 @@ impl Numbers<'_> {
             | Inst::Store { .. }
             | Inst::Prefetch { .. }
             | Inst::Barrier
-            | Inst::Across { .. } => return Some(1),
+            | Inst::Across { .. }
+            | Inst::Tile { .. } => return Some(1),
         };
         self.known[out.0 as usize] = number;
         Some(1)

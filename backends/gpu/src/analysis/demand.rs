@@ -23,7 +23,9 @@ struct Demand {
 /// Whether `block` does more than give values.
 fn has_effects(block: &Block) -> bool {
     let mut found = false;
-    block.visit(&mut |inst| found |= matches!(inst, Inst::Store { .. } | Inst::Barrier | Inst::Across { .. }));
+    block.visit(&mut |inst| {
+        found |= matches!(inst, Inst::Store { .. } | Inst::Barrier | Inst::Across { .. } | Inst::Tile { .. })
+    });
     found
 }
 
@@ -78,6 +80,9 @@ impl Demand {
             | Inst::Iota { .. }
             | Inst::Dim { .. }
             | Inst::Invocation { .. }
+            | Inst::Subgroup { .. }
+            | Inst::Subgroups { .. }
+            | Inst::Tile { .. }
             | Inst::Load { .. }
             | Inst::Prefetch { .. }
             | Inst::Barrier => {}

@@ -45,7 +45,11 @@ pub(super) fn indices(kernel: &Kernel) -> Vec<Index> {
             Inst::Int { out, value } if kernel.ty(*out).dtype != DType::Bool => {
                 (out, Index::number(wrapped(kernel.ty(*out).dtype, *value)))
             }
-            Inst::Dim { out, .. } | Inst::Invocation { out } | Inst::Iota { out } => (out, count),
+            Inst::Dim { out, .. }
+            | Inst::Invocation { out }
+            | Inst::Subgroup { out }
+            | Inst::Subgroups { out }
+            | Inst::Iota { out } => (out, count),
             Inst::Binary { out, op, a, b } if kernel.ty(*a).dtype == DType::I64 => (out, binary(*op, of(a), of(b))),
             Inst::Fma { out, a, b, c } if kernel.ty(*a).dtype == DType::I64 => {
                 (out, binary(BinaryOp::Add, binary(BinaryOp::Mul, of(a), of(b)), of(c)))
@@ -72,6 +76,7 @@ pub(super) fn indices(kernel: &Kernel) -> Vec<Index> {
             | Inst::Prefetch { .. }
             | Inst::Barrier
             | Inst::Across { .. }
+            | Inst::Tile { .. }
             | Inst::If { .. } => return,
         };
         known[out.0 as usize] = index;

@@ -90,6 +90,8 @@ pub(super) fn layouts(kernel: &Kernel, wide: &[bool], index: &[Index]) -> Layout
         | Inst::Iota { .. }
         | Inst::Dim { .. }
         | Inst::Invocation { .. }
+        | Inst::Subgroup { .. }
+        | Inst::Subgroups { .. }
         | Inst::Unary { .. }
         | Inst::Binary { .. }
         | Inst::Fma { .. }
@@ -105,8 +107,21 @@ pub(super) fn layouts(kernel: &Kernel, wide: &[bool], index: &[Index]) -> Layout
         | Inst::Prefetch { .. }
         | Inst::Barrier
         | Inst::Across { .. }
+        | Inst::Tile { .. }
         | Inst::For(_)
         | Inst::If { .. } => {}
+    });
+    // Tiles are read from and stored to scalars.
+    kernel.body.visit(&mut |inst| {
+        if let Inst::Tile { op, .. } = inst {
+            for square in op.squares() {
+                match square.place {
+                    Place::Buffer(number) => buffers[number].scattered_stores = true,
+                    Place::Local(number) => locals[number].scattered_stores = true,
+                    Place::Shared(number) => shared[number].scattered_stores = true,
+                }
+            }
+        }
     });
     // A private array whose elements are accessed one by one stays in registers only if it is declared so.
     let array = |array: &Local, uses: &Uses, mixed: bool| match array.dtype {

@@ -40,6 +40,9 @@ pub(super) fn packed(kernel: &Kernel, index: &[Index]) -> Vec<bool> {
         | Inst::Iota { .. }
         | Inst::Dim { .. }
         | Inst::Invocation { .. }
+        | Inst::Subgroup { .. }
+        | Inst::Subgroups { .. }
+        | Inst::Tile { .. }
         | Inst::Load { .. }
         | Inst::Prefetch { .. }
         | Inst::Barrier => {}

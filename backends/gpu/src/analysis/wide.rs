@@ -71,6 +71,9 @@ impl Wide<'_> {
             | Inst::Iota { .. }
             | Inst::Dim { .. }
             | Inst::Invocation { .. }
+            | Inst::Subgroup { .. }
+            | Inst::Subgroups { .. }
+            | Inst::Tile { .. }
             | Inst::Store { .. }
             | Inst::Prefetch { .. }
             | Inst::Barrier => {}

@@ -24,11 +24,11 @@ pub(super) struct Scratch {
 
 /// Where an invocation stands.
 #[derive(Clone, Copy)]
-struct Subgroup {
+pub(super) struct Subgroup {
     /// The number of its subgroup.
-    number: Expr,
+    pub number: Expr,
     /// How many there are.
-    count: Expr,
+    pub count: Expr,
     /// Its number in it.
     lane: Expr,
     /// How many invocations it has.
@@ -239,6 +239,12 @@ impl Translator<'_> {
         let new = self.code.workgroup_array("scratch", ty);
         self.scratch.arrays.push((kind, part, new));
         new
+    }
+
+    /// A count that the device gives of subgroups.
+    pub fn count_held(&mut self, which: fn(Subgroup) -> Expr) -> Held {
+        let count = which(self.subgroup());
+        Held::scalar(Scalar::I32, self.code.convert(count, Scalar::I32))
     }
 
     fn subgroup(&mut self) -> Subgroup {

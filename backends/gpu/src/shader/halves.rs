@@ -38,6 +38,7 @@ fn reads_only(kernel: &Kernel, inst: &Inst) -> bool {
         Inst::Cast { out, a } => !is_half(out) && (!is_half(a) || kernel.ty(*out).dtype == DType::F32),
         Inst::Store { value, .. } => !is_half(value),
         Inst::Float { out, .. } => !is_half(out),
+        Inst::Tile { .. } => false,
         Inst::Unary { out, a, .. }
         | Inst::Reduce { out, a, .. }
         | Inst::Across { out, a, .. }
@@ -48,6 +49,8 @@ fn reads_only(kernel: &Kernel, inst: &Inst) -> bool {
         | Inst::Iota { .. }
         | Inst::Dim { .. }
         | Inst::Invocation { .. }
+        | Inst::Subgroup { .. }
+        | Inst::Subgroups { .. }
         | Inst::Dot { .. }
         | Inst::DotPairs { .. }
         | Inst::Select { .. }

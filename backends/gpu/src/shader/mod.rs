@@ -5,6 +5,7 @@ mod arith;
 mod bits;
 mod code;
 mod convert;
+mod cooperative;
 mod dots;
 mod flow;
 mod halves;
@@ -42,7 +43,7 @@ pub(crate) fn module(kernel: &Kernel, options: &Options, floats: Floats) -> Resu
     let values = vec![None; kernel.types.len()];
     let facts = Facts::of(kernel);
     let code = Code::default();
-    let (places, scratch) = (Places::default(), across::Scratch::default());
+    let (places, scratch, tiles) = (Places::default(), across::Scratch::default(), cooperative::Tiles::default());
     let mut translator = Translator {
         code,
         kernel,
@@ -53,6 +54,7 @@ pub(crate) fn module(kernel: &Kernel, options: &Options, floats: Floats) -> Resu
         values,
         places,
         scratch,
+        tiles,
         invocation: None,
         infinity: None,
     };
@@ -92,6 +94,8 @@ struct Translator<'a> {
     places: Places,
     /// Where invocations leave values for one another.
     scratch: across::Scratch,
+    /// Matrices that subgroups hold.
+    tiles: cooperative::Tiles,
     /// The number of the invocation, a `u32`, once something asked for it.
     invocation: Option<Expr>,
     /// A variable that holds the bits of infinity.
@@ -148,7 +152,10 @@ impl Translator<'_> {
     }
 
     fn block(&mut self, block: &ir::Block) -> Result<(), GpuError> {
-        block.insts.iter().try_for_each(|inst| self.inst(inst))
+        self.forget_factors();
+        let done = block.insts.iter().try_for_each(|inst| self.inst(inst));
+        self.forget_factors();
+        done
     }
 
     fn inst(&mut self, inst: &Inst) -> Result<(), GpuError> {
@@ -158,11 +165,17 @@ impl Translator<'_> {
                 return self.branch(results, *condition, then, otherwise);
             }
             Inst::Store { place, offset, value } => {
+                self.forget_factors();
                 self.store(*place, *offset, *value);
                 return Ok(());
             }
             Inst::Barrier => {
+                self.forget_factors();
                 self.code.barrier();
+                return Ok(());
+            }
+            Inst::Tile { tile, op } => {
+                self.tile(*tile, *op);
                 return Ok(());
             }
             Inst::Prefetch { .. } => return Ok(()),
@@ -186,6 +199,8 @@ impl Translator<'_> {
                 let number = self.invocation();
                 (out, Held::scalar(Scalar::I32, self.code.convert(number, Scalar::I32)))
             }
+            Inst::Subgroup { out } => (out, self.count_held(|subgroup| subgroup.number)),
+            Inst::Subgroups { out } => (out, self.count_held(|subgroup| subgroup.count)),
             Inst::Across { out, op, a } => (out, self.across(*op, self.dtype(*a), &self.held(*a))?),
             Inst::Unary { out, op, a } => (out, self.unary(*op, self.dtype(*a), &self.held(*a))?),
             Inst::Binary { out, op, a, b } => {

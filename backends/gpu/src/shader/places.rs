@@ -56,6 +56,7 @@ impl Translator<'_> {
             let pointer = self.code.workgroup_array(&name, ty);
             self.places.shared.push(pointer);
         }
+        self.declare_tiles();
         Ok(())
     }
 

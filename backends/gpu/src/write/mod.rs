@@ -31,11 +31,11 @@ pub(crate) fn shader(
         dims: kernel.dims as u32,
         needs,
         spirv: spirv::write(exact, &valid(exact)?, needs).map_err(failed("SPIR-V"))?,
-        msl: match needs.float64 || bindings > METAL_BUFFERS {
+        msl: match needs.float64 || needs.cooperative == Some(16) || bindings > METAL_BUFFERS {
             true => None,
             false => Some(text::msl(rearranged, &text, bindings).map_err(failed("MSL"))?),
         },
-        wgsl: match needs.float64 || needs.int64 {
+        wgsl: match needs.float64 || needs.int64 || needs.cooperative.is_some() {
             true => None,
             false => Some(text::wgsl(rearranged, &text, needs).map_err(failed("WGSL"))?),
         },
@@ -47,7 +47,8 @@ fn validate(module: &naga::Module) -> Result<ModuleInfo, String> {
         | Capabilities::SHADER_INT64
         | Capabilities::SHADER_FLOAT16
         | Capabilities::SHADER_FLOAT16_IN_FLOAT32
-        | Capabilities::SUBGROUP;
+        | Capabilities::SUBGROUP
+        | Capabilities::COOPERATIVE_MATRIX;
     // That all invocations reach a barrier together is a law of kernels.
     let flags = ValidationFlags::all() - ValidationFlags::CONTROL_FLOW_UNIFORMITY;
     let mut validator = Validator::new(flags, capabilities);

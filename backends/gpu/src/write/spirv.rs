@@ -22,11 +22,13 @@ pub(super) fn write(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<
     ];
     let octets = [Capability::DotProduct, Capability::DotProductInput4x8BitPacked];
     let octets = octets.into_iter().filter(|_| needs.int8_dot);
+    let matrices = [Capability::CooperativeMatrixKHR, Capability::VulkanMemoryModel];
+    let matrices = matrices.into_iter().filter(|_| needs.cooperative.is_some());
     let options = Options {
         lang_version: (1, 3),
         flags: WriterFlags::empty(),
         fake_missing_bindings: true,
-        capabilities: Some(capabilities.into_iter().chain(octets).collect()),
+        capabilities: Some(capabilities.into_iter().chain(octets).chain(matrices).collect()),
         bounds_check_policies: unchecked(),
         zero_initialize_workgroup_memory: ZeroInitializeWorkgroupMemoryMode::None,
         force_loop_bounding: false,

@@ -3,4 +3,5 @@
 mod instructions;
 mod shaders;
 mod support;
+mod tiles;
 mod workgroups;

@@ -71,7 +71,7 @@ fn msl_of_a_matrix_product() {
 /// to be bound.
 #[test]
 fn msl_is_whole() {
-    for kernel in all().into_iter().chain(crate::workgroups::every_kernel()) {
+    for kernel in all().into_iter().chain(crate::workgroups::every_kernel()).chain(crate::tiles::every_kernel()) {
         let shader =
             emit(&kernel, &Options { subgroups: true, read_only: false, int8_dot: true, ..Options::default() })
                 .unwrap();
@@ -167,7 +167,7 @@ fn spirv_is_valid() {
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("spirv");
     std::fs::create_dir_all(&folder).unwrap();
-    let across = crate::workgroups::every_kernel();
+    let across = crate::workgroups::every_kernel().into_iter().chain(crate::tiles::every_kernel());
     for (number, kernel) in all().into_iter().step_by(7).chain(across).enumerate() {
         for subgroups in [false, true] {
             let shader =

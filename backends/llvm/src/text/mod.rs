@@ -220,7 +220,9 @@ impl<'a> Writer<'a> {
             }
             // One invocation waits for no other.
             Inst::Barrier => return Ok(()),
-            Inst::Invocation { out } => (out, self.int_constant(self.ty(*out), 0)),
+            Inst::Invocation { out } | Inst::Subgroup { out } => (out, self.int_constant(self.ty(*out), 0)),
+            Inst::Subgroups { out } => (out, self.int_constant(self.ty(*out), 1)),
+            Inst::Tile { .. } => unreachable!("verify_for_cpu allows no tiles"),
             Inst::Across { out, a, .. } => {
                 self.names[out.0 as usize] = self.name(*a);
                 return Ok(());

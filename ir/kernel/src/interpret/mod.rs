@@ -3,12 +3,17 @@
 
 mod scalar;
 mod shared;
+mod tile;
 
 use crate::{Block, Inst, Kernel, Local, Loop, Place, Type, Value};
-use drupe_ir::{BinaryOp, UnaryOp};
+use drupe_ir::{BinaryOp, DType, UnaryOp};
 use scalar::{Lanes, binary, cast, dot, fma, from_float, from_int, pack, reduce, unary, unpack};
 use shared::Shared;
+use std::collections::BTreeMap;
 use std::ops::Range;
+
+/// Invocations of a subgroup, where nobody says how many.
+const SUBGROUP: usize = 16;
 
 /// Why a kernel cannot be interpreted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,15 +42,21 @@ pub enum InterpretError {
         /// Who came then.
         second: usize,
     },
-    /// A barrier, or a combination across the workgroup, that only some invocations reach.
+    /// A barrier, a combination across the workgroup, or an operation on a tile, that only some invocations reach.
     #[error("only {reached} of {all} invocations reach `{what}`")]
     Divergent {
         /// The instruction.
         what: &'static str,
         /// How many do.
         reached: usize,
-        /// How many there are.
+        /// How many there are, in the workgroup or, for a tile, in the subgroup.
         all: usize,
+    },
+    /// Invocations of a subgroup that hold a tile to different places.
+    #[error("the invocations of a subgroup reach `{what}` with different offsets")]
+    Apart {
+        /// The instruction.
+        what: &'static str,
     },
     /// A function that no CPU has, which the builder should have expanded.
     #[error("{} is no instruction of a CPU: `KernelBuilder` makes it of others", .0.name())]
@@ -71,6 +82,18 @@ impl Kernel {
         dims: &[i64],
         tasks: Range<i64>,
     ) -> Result<(), InterpretError> {
+        self.interpret_in_subgroups(SUBGROUP, buffers, starts, dims, tasks)
+    }
+
+    /// [`Kernel::interpret_from`] on a device with subgroups of `subgroup` invocations.
+    pub fn interpret_in_subgroups(
+        &self,
+        subgroup: usize,
+        buffers: &mut [Vec<u8>],
+        starts: &[usize],
+        dims: &[i64],
+        tasks: Range<i64>,
+    ) -> Result<(), InterpretError> {
         let octets = |array: &Local| vec![0xAA; array.dtype.bytes_of(array.length as usize)];
         let invocation = || Invocation {
             values: vec![Vec::new(); self.types.len()],
@@ -83,10 +106,13 @@ impl Kernel {
             dims,
             invocations: (0..self.workgroup).map(|_| invocation()).collect(),
             shared: Vec::new(),
+            subgroup: subgroup.max(1),
+            tiles: BTreeMap::new(),
         };
         let all: Vec<usize> = (0..self.workgroup as usize).collect();
         for task in tasks {
             machine.shared = self.shared.iter().map(|array| Shared::new(octets(array), array.dtype)).collect();
+            machine.tiles.clear();
             for invocation in &mut machine.invocations {
                 invocation.values[self.task.0 as usize] = vec![task as u64];
             }
@@ -103,6 +129,10 @@ struct Machine<'a> {
     dims: &'a [i64],
     invocations: Vec<Invocation>,
     shared: Vec<Shared>,
+    /// Invocations of a subgroup.
+    subgroup: usize,
+    /// By subgroup and number: the elements, row by row, once there are some.
+    tiles: BTreeMap<(usize, usize), Vec<f32>>,
 }
 
 /// What is an invocation's own.
@@ -163,6 +193,7 @@ impl Machine<'_> {
                     let lanes = (0..usize::from(ty.lanes)).map(lane).collect::<Result<Lanes, _>>()?;
                     self.invocations.iter_mut().for_each(|it| it.values[out.0 as usize] = lanes.clone());
                 }
+                Inst::Tile { tile, op } => self.tile(*tile, *op, active)?,
                 inst => active.iter().try_for_each(|at| self.inst(inst, *at))?,
             }
         }
@@ -200,6 +231,8 @@ impl Machine<'_> {
             }
             Inst::Dim { out, index } => (out, vec![self.dims[*index] as u64]),
             Inst::Invocation { out } => (out, vec![at as u64]),
+            Inst::Subgroup { out } => (out, vec![(at / self.subgroup) as u64]),
+            Inst::Subgroups { out } => (out, vec![self.invocations.len().div_ceil(self.subgroup) as u64]),
             Inst::Unary { out, op, a } => {
                 let dtype = self.ty(*a).dtype;
                 (out, it.lanes(*a).iter().map(|a| unary(*op, dtype, *a)).collect::<Result<_, _>>()?)
@@ -245,17 +278,17 @@ impl Machine<'_> {
             }
             Inst::Load { out, place, offset } => {
                 let ty = self.ty(*out);
-                let octets = self.memory(*place, *offset, ty, at, false)?;
+                let octets = self.memory(*place, it.int(*offset), ty, at, false)?;
                 (out, unpack(ty.dtype, octets))
             }
             Inst::Store { place, offset, value } => {
                 let ty = self.ty(*value);
                 let stored = pack(ty.dtype, it.lanes(*value));
-                self.memory(*place, *offset, ty, at, true)?.copy_from_slice(&stored);
+                self.memory(*place, it.int(*offset), ty, at, true)?.copy_from_slice(&stored);
                 return Ok(());
             }
             Inst::Prefetch { .. } => return Ok(()),
-            Inst::For(_) | Inst::If { .. } | Inst::Barrier | Inst::Across { .. } => {
+            Inst::For(_) | Inst::If { .. } | Inst::Barrier | Inst::Across { .. } | Inst::Tile { .. } => {
                 unreachable!("what all invocations do together is done by `block`")
             }
         };
@@ -263,16 +296,24 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// The type of a place's elements.
+    fn elements(&self, place: Place) -> DType {
+        match place {
+            Place::Buffer(number) => self.kernel.buffers[number].dtype,
+            Place::Local(number) => self.kernel.locals[number].dtype,
+            Place::Shared(number) => self.kernel.shared[number].dtype,
+        }
+    }
+
     /// The octets of the elements of type `ty` from `offset`, for invocation `at`.
     fn memory(
         &mut self,
         place: Place,
-        offset: Value,
+        offset: i64,
         ty: Type,
         at: usize,
         writes: bool,
     ) -> Result<&mut [u8], InterpretError> {
-        let offset = self.invocations[at].int(offset);
         let (memory, first) = match place {
             Place::Buffer(number) => (&mut self.buffers[number], self.starts[number]),
             Place::Local(number) => (&mut self.invocations[at].locals[number], 0),

@@ -11,6 +11,8 @@ use unfused::unfused;
 struct Device {
     device: wgpu::Device,
     queue: wgpu::Queue,
+    /// The sides of the tiles that it multiplies, f16 into f32.
+    tiles: Vec<u32>,
 }
 
 /// A kernel of this text, which runs `tasks` times on `buffers`.
@@ -48,7 +50,8 @@ async fn open() -> Device {
         | wgpu::Features::SHADER_F16
         | wgpu::Features::SHADER_INT64
         | wgpu::Features::SHADER_F64
-        | wgpu::Features::SUBGROUP;
+        | wgpu::Features::SUBGROUP
+        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
     let descriptor = wgpu::DeviceDescriptor {
         required_features: wanted & adapter.features(),
         required_limits: adapter.limits(),
@@ -57,7 +60,12 @@ async fn open() -> Device {
         ..Default::default()
     };
     let (device, queue) = adapter.request_device(&descriptor).await.expect("the adapter has what it says it has");
-    Device { device, queue }
+    let tiles = adapter.cooperative_matrix_properties().into_iter().filter(|tile| {
+        let types = [tile.ab_type, tile.cr_type];
+        types == [wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32]
+            && [tile.n_size, tile.k_size] == [tile.m_size; 2]
+    });
+    Device { device, queue, tiles: tiles.map(|tile| tile.m_size).collect() }
 }
 
 /// The shaders of `cases`.
@@ -71,6 +79,15 @@ pub fn check(cases: &[Case], options: &Options) {
     compare(cases, &shaders(cases, options), |case, output| {
         case.difference(output).and_then(|_| unfused(case).difference(output))
     });
+}
+
+/// [`check`] of cases with tiles, those that the device can multiply.
+pub fn check_tiles(cases: &[Case]) {
+    let Some(device) = device() else { return };
+    let has = |case: &&Case| case.kernel.tiles.iter().all(|tile| device.tiles.contains(&tile.side));
+    let (known, all): (Vec<Case>, usize) = (cases.iter().filter(has).cloned().collect(), cases.len());
+    eprintln!("the device multiplies the tiles of {} of {all} kernels: {:?}", known.len(), device.tiles);
+    check(&known, &Options::default());
 }
 
 /// Compares with a tolerance, for the functions of the builder: drivers rearrange `fma`s that their device has not.
@@ -141,7 +158,7 @@ const ALIGNMENT: usize = 256;
 
 /// One allocation for the buffers of all cases, one submission.
 fn run_batch(device: &Device, cases: &[Case], shaders: &[Shader]) -> Vec<Vec<Vec<u8>>> {
-    let Device { device, queue } = device;
+    let Device { device, queue, .. } = device;
     let mut arena = Vec::new();
     let mut ranges: Vec<Vec<(u64, u64)>> = Vec::new();
     for case in cases {

@@ -44,7 +44,7 @@ pub(crate) fn add(program: &Program, codes: &mut [ShaderCode]) {
     let mut families: BTreeMap<String, Vec<Call>> = BTreeMap::new();
     for step in &program.steps {
         let Work::Shader(ShaderId(shader)) = step.work else { continue };
-        let kernel = &program.shaders[shader];
+        let kernel = &program.shaders[shader].plain;
         if let Some(call) = call(program, step, shader, kernel) {
             families.entry(family(kernel)).or_default().push(call);
         }
@@ -54,7 +54,7 @@ pub(crate) fn add(program: &Program, codes: &mut [ShaderCode]) {
         calls.dedup();
         let tests = calls.iter().take(MOST_TRIES);
         let mut found = tests.filter_map(|call| {
-            let test = test(&program.shaders[call.shader], call, &family)?;
+            let test = test(&program.shaders[call.shader].plain, call, &family)?;
             Some((call.shader, test))
         });
         if let Some((shader, test)) = found.next() {

@@ -4,7 +4,7 @@ use drupe_format::plan::{self, DeviceNeeds};
 use drupe_gpu::{Needs, Shader};
 use drupe_ir::Diagnostic;
 use drupe_kernel::Kernel;
-use drupe_lower::{Program, Work};
+use drupe_lower::{Program, ShaderVariants, Work};
 use drupe_target::{Gpu, Os, Target};
 use std::collections::HashMap;
 
@@ -24,14 +24,20 @@ pub(crate) fn emit(program: &Program, target: &Target) -> Result<Vec<ShaderCode>
     // So that scales of weights ask nothing of a device.
     let unpack_halves = target.os == Os::Browser && !has("f16");
     let ways = |differs: bool| if differs { [true, false].as_slice() } else { &[false] };
-    let code = |kernel: &Kernel| {
-        let mut variants = Vec::new();
+    let emit = |kernel: &Kernel, options: &drupe_gpu::Options| {
+        drupe_gpu::emit(kernel, options).map_err(|error| Diagnostic::new("gpu", error))
+    };
+    let code = |shader: &ShaderVariants| {
+        // No browser has tiles.
+        let tiled = shader.cooperative.iter().filter(|_| target.os != Os::Browser);
+        let mut variants = tiled.map(|kernel| emit(kernel, &Default::default())).collect::<Result<Vec<_>, _>>()?;
+        let kernel = &shader.plain;
         // Only what combines values across a workgroup differs by the one, and what multiplies octets by the other.
         for subgroups in ways(subgroups && kernel.combines_across()) {
             for int8_dot in ways(int8_dot && kernel.multiplies_octets()) {
                 let (subgroups, int8_dot) = (*subgroups, *int8_dot);
                 let options = drupe_gpu::Options { subgroups, int8_dot, unpack_halves, ..Default::default() };
-                variants.push(drupe_gpu::emit(kernel, &options).map_err(|error| Diagnostic::new("gpu", error))?);
+                variants.push(emit(kernel, &options)?);
             }
         }
         Ok(ShaderCode { variants, test: None })
@@ -95,6 +101,8 @@ impl ShaderCode {
 /// What a shader needs, as plans call it.
 fn features(needs: Needs) -> Vec<&'static str> {
     let all = [
+        ("cooperative-16", needs.cooperative == Some(16)),
+        ("cooperative-8", needs.cooperative == Some(8)),
         ("f16", needs.f16),
         ("f64", needs.float64),
         ("int64", needs.int64),
@@ -120,6 +128,8 @@ pub(crate) fn needs(program: &Program, shaders: &[ShaderCode], target: &Target, 
     let shared = |kernel: &Kernel| -> u32 {
         kernel.shared.iter().map(|array| array.dtype.bytes_of(array.length as usize) as u32).sum()
     };
+    // Devices that multiply tiles have the memory that the target says.
+    let kernels = || program.shaders.iter().map(|shader| &shader.plain);
     let steps = program.steps.iter().filter(|step| matches!(step.work, Work::Shader(_)));
     let states = program.state_buffers();
     let most = |symbol: &str| program.symbols.get(symbol).map(|range| range.max as i64);
@@ -131,9 +141,9 @@ pub(crate) fn needs(program: &Program, shaders: &[ShaderCode], target: &Target, 
     DeviceNeeds {
         name: format!("{}, {}", target.name, gpu.name),
         features,
-        workgroup_bytes: program.shaders.iter().map(shared).max().unwrap_or(0),
-        invocations: program.shaders.iter().map(|kernel| kernel.workgroup).max().unwrap_or(1),
-        storage_buffers: program.shaders.iter().map(|kernel| kernel.buffers.len() as u32).max().unwrap_or(0),
+        workgroup_bytes: kernels().map(shared).max().unwrap_or(0),
+        invocations: kernels().map(|kernel| kernel.workgroup).max().unwrap_or(1),
+        storage_buffers: kernels().map(|kernel| kernel.buffers.len() as u32).max().unwrap_or(0),
         binding_bytes: sizes.map(|size| size.unwrap_or(0) as u64).max().unwrap_or(0),
     }
 }

@@ -29,6 +29,10 @@ pub struct Gpu {
     /// (products of octets as an instruction of Vulkan's), `subgroups`.
     #[serde(default)]
     pub features: Vec<String>,
+    /// Rows of the square matrices of f16 that a subgroup may multiply at once, into f32: 16, 8, the preferred first.
+    /// Products are compiled for each of them too, and for devices without.
+    #[serde(default)]
+    pub cooperative: Vec<u32>,
     /// f32 operations in a second (an FMA is two), in units of 10^9.
     pub gflops: f64,
     /// Memory bandwidth in GB/s (10^9).
@@ -57,6 +61,11 @@ impl Gpu {
         vec![
             (key("workgroup"), power(self.workgroup) || self.workgroup > 1024, "must be a power of two up to 1024"),
             (key("subgroup"), power(self.subgroup), "must be a power of two"),
+            (
+                key("cooperative"),
+                !self.cooperative.iter().all(|side| [8, 16].contains(side)),
+                "must hold nothing but 8 and 16",
+            ),
             (key("accumulators"), self.accumulators < 16, "must be at least 16"),
             (key("workgroups"), self.workgroups == 0, "must be positive"),
             (key("storage_buffers"), self.storage_buffers < 4, "must be at least 4"),

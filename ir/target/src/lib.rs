@@ -286,6 +286,7 @@ mod tests {
         assert!(error(&good.replace("cores = 4", "cpus = 4")).contains("unknown field `cpus`"));
         assert!(error(&good.replace("cores = 4", "")).contains("missing field `cores`"));
         assert_eq!(error(&good.replace("cores = 4", "cores = 0")), "target mine.toml: `cores` must be positive");
+        assert!(error(&good.replace("cooperative = [16, 8]", "cooperative = [4]")).contains("gpu.cooperative"));
         assert!(error(&good.replace("\"avx2\"", "\"avx512\"")).contains("level[1].name"));
         assert!(Target::find("toaster").unwrap_err().to_string().contains("pixel-8, galaxy-s24"));
         assert!(Target::find("missing.toml").unwrap_err().to_string().starts_with("missing.toml: "));

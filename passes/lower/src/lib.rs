@@ -36,7 +36,8 @@ mod units;
 mod widen;
 
 pub use program::{
-    Arg, Buffer, BufferId, KernelId, KernelVariants, Place, Port, Program, ShaderId, State, Step, Unit, Work,
+    Arg, Buffer, BufferId, KernelId, KernelVariants, Place, Port, Program, ShaderId, ShaderVariants, State, Step, Unit,
+    Work,
 };
 
 use drupe_ir::{Diagnostic, Module};

@@ -76,7 +76,7 @@ impl Program {
                 };
                 return format!("copy {} to the {unit}, {} bytes", arg(&step.args[0]), step.bytes);
             }
-            Work::Shader(shader) => format!("gpu {}", self.shaders[shader.0].name),
+            Work::Shader(shader) => format!("gpu {}", self.shaders[shader.0].plain.name),
             Work::Kernel(kernel) => self.kernels[kernel.0].name.clone(),
             Work::Builtin { name, ints } => format!("{name} {ints:?} "),
         };
@@ -89,6 +89,12 @@ impl Program {
         if !step.tasks.is(1) {
             let tasks = if matches!(step.work, Work::Shader(_)) { "workgroups" } else { "tasks" };
             text += &format!(", {} {tasks}", step.tasks);
+        }
+        if let Work::Shader(shader) = step.work {
+            let tiles = self.shaders[shader.0].cooperative.iter().flat_map(|kernel| kernel.tiles.first());
+            for (number, tile) in tiles.enumerate() {
+                text += &format!("{} {}", if number == 0 { ", or by tiles of" } else { " or" }, tile.side);
+            }
         }
         text += &format!(", {} flop", step.flops);
         if let Some(result) = &step.result {

@@ -29,7 +29,7 @@ pub struct Program {
     /// The distinct kernels.
     pub kernels: Vec<KernelVariants>,
     /// The distinct kernels that are scheduled for the target's GPU, if the program was lowered for it.
-    pub shaders: Vec<Kernel>,
+    pub shaders: Vec<ShaderVariants>,
     /// What runs, in order.
     pub steps: Vec<Step>,
 }
@@ -148,6 +148,27 @@ pub struct KernelVariants {
     pub name: String,
     /// In the order of the target's levels.
     pub levels: Vec<Kernel>,
+}
+
+/// One kernel, scheduled for the target's GPU; all take the same arguments and workgroups.
+#[derive(Clone, Debug)]
+pub struct ShaderVariants {
+    /// What every GPU runs.
+    pub plain: Kernel,
+    /// The same by tiles that a subgroup multiplies, for GPUs that have such; the best first.
+    pub cooperative: Vec<Kernel>,
+}
+
+impl ShaderVariants {
+    /// Every way.
+    pub fn all(&self) -> impl Iterator<Item = &Kernel> {
+        std::iter::once(&self.plain).chain(&self.cooperative)
+    }
+
+    /// Every way.
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Kernel> {
+        std::iter::once(&mut self.plain).chain(&mut self.cooperative)
+    }
 }
 
 /// One unit of work.

@@ -2,11 +2,13 @@
 //! [`crate::emit`] obeys.
 
 mod attention;
+mod cooperative;
 mod gpu;
 mod packed;
 mod quantized;
 
 pub use attention::{AttentionSchedule, Queries, choose_attention, key_parts};
+pub use cooperative::by_tiles;
 pub use gpu::choose_for_gpu;
 pub use packed::fits as packed_fits_gpu;
 
@@ -118,6 +120,27 @@ pub struct Staged {
     pub slab: i64,
     /// The loop variables along which both operands move: each value is a contraction of its own.
     pub outer: Vec<usize>,
+    /// How subgroups multiply matrices, if they do.
+    pub cooperative: Option<Cooperative>,
+}
+
+impl Staged {
+    /// Elements from one row of a slab to the next, so that rows start in different banks; tiles are of half floats and
+    /// start at 16 octets.
+    pub fn pitch(&self) -> i64 {
+        self.slab + if self.cooperative.is_some() { 2 * QUAD } else { QUAD }
+    }
+}
+
+/// Tiles that a subgroup holds at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cooperative {
+    /// Rows and columns of a tile.
+    pub side: i64,
+    /// Tiles below one another.
+    pub down: i64,
+    /// Tiles side by side.
+    pub across: i64,
 }
 
 /// Elements of one item of an element-wise kernel.

@@ -15,7 +15,9 @@ use crate::place::{Extra, Fill, Halo, Halos, Home, Places, fill_body, name_of, n
 use crate::schedule::choose;
 use crate::units::{Launch, drop_unused, insert_copies, place_steps};
 use crate::widen::widen;
-use crate::{Arg, Buffer, BufferId, KernelId, KernelVariants, Options, Place, Port, Program, State, Step, Work};
+use crate::{
+    Arg, Buffer, BufferId, KernelId, KernelVariants, Options, Place, Port, Program, ShaderVariants, State, Step, Work,
+};
 use drupe_ir::{DType, Diagnostic, Dim, Module, Op, Origin, Type, ValueId};
 use drupe_kernel::Kernel;
 use drupe_target::Target;
@@ -45,7 +47,7 @@ pub struct Builder<'a> {
     /// Copies of operands with the halo that one region needs: by region's result and operand.
     padded: BTreeMap<(ValueId, ValueId), Home>,
     kernels: IndexMap<String, KernelVariants>,
-    shaders: IndexMap<String, Kernel>,
+    shaders: IndexMap<String, ShaderVariants>,
     options: &'a Options,
     /// Packed constants: by operand, and how it is read.
     packed: BTreeMap<(ValueId, String), BufferId>,

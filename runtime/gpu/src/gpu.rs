@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use drupe_format::plan::{ArchivedDeviceNeeds, ArchivedPlan, ArchivedShader, ArchivedShaderVariant};
 use drupe_runtime::{Device, DeviceError, Program};
-use wgpu::{DeviceDescriptor, Features};
+use wgpu::{DeviceDescriptor, ExperimentalFeatures, Features};
 
 use crate::constants::Batch;
 use crate::faults::Faults;
-use crate::info::{DeviceInfo, DeviceKind, adapters, describe, plan_features};
+use crate::info::{DeviceInfo, DeviceKind, adapters, describe, plan_features, takes_whole_subgroups};
 use crate::load::Loaded;
 use crate::priority::open_low;
 use crate::runner::Runner;
@@ -104,6 +104,9 @@ impl Gpu {
             label: Some("drupe"),
             required_features: adapter.features() & (plan_features() | beside),
             required_limits: adapter.limits(),
+            // Safety: what is experimental of cooperative matrices is how wgpu reads shaders, and it is given none to
+            // read: they go to the driver as they are.
+            experimental_features: unsafe { ExperimentalFeatures::enabled() },
             ..DeviceDescriptor::default()
         };
         let low = options.low_priority.then(|| open_low(adapter, &description)).flatten();
@@ -211,6 +214,12 @@ impl Gpu {
         Ok(())
     }
 
+    /// Whether the device has `feature` for workgroups of `workgroup`.
+    fn has_for(&self, feature: &str, workgroup: u32) -> bool {
+        let most = self.shared.info.subgroup.1.max(1);
+        self.has(feature) && (workgroup.is_multiple_of(most) || !takes_whole_subgroups(feature))
+    }
+
     fn has(&self, feature: &str) -> bool {
         self.shared.info.features.contains(&feature)
     }
@@ -230,7 +239,8 @@ impl Gpu {
                 Language::Msl => &variant.msl,
                 Language::Wgsl => &variant.wgsl,
             };
-            let lacks = variant.features.iter().find(|name| !self.has(name));
+            let workgroup = shader.workgroup.to_native();
+            let lacks = variant.features.iter().find(|name| !self.has_for(name, workgroup));
             match lacks {
                 Some(feature) => missing = Some(feature.as_str().to_owned()),
                 None if text.len == 0 => {}

@@ -117,8 +117,26 @@ fn names(features: Features, adapter: &Adapter) -> Vec<&'static str> {
     let mut names: Vec<_> =
         FEATURES.iter().filter(|(_, flag)| features.contains(*flag)).map(|(name, _)| *name).collect();
     names.extend(multiplies_octets(adapter).then_some(INT8_DOT));
+    names.extend(COOPERATIVE.iter().filter(|(_, side)| multiplies_tiles(adapter, *side)).map(|(name, _)| *name));
     names.sort();
     names
+}
+
+/// What plans call products of square matrices that a subgroup multiplies, of f16 into f32; and their rows.
+const COOPERATIVE: [(&str, u32); 2] = [("cooperative-16", 16), ("cooperative-8", 8)];
+
+/// Whether `feature` is for shaders whose workgroups are whole subgroups, whatever size the driver chooses for these.
+pub(crate) fn takes_whole_subgroups(feature: &str) -> bool {
+    COOPERATIVE.iter().any(|(name, _)| *name == feature)
+}
+
+/// Whether a subgroup multiplies matrices of `side` rows, of f16 into f32.
+fn multiplies_tiles(adapter: &Adapter, side: u32) -> bool {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    adapter.features().contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        && adapter.cooperative_matrix_properties().iter().any(|tile| {
+            [tile.m_size, tile.n_size, tile.k_size] == [side; 3] && tile.ab_type == F16 && tile.cr_type == F32
+        })
 }
 
 /// What plans call products of octets as one instruction of SPIR-V.
@@ -145,7 +163,7 @@ fn multiplies_octets(_: &Adapter) -> bool {
 
 /// All that plans may ask for.
 pub(crate) fn plan_features() -> Features {
-    FEATURES.iter().fold(Features::empty(), |all, (_, flag)| all | *flag)
+    FEATURES.iter().fold(Features::EXPERIMENTAL_COOPERATIVE_MATRIX, |all, (_, flag)| all | *flag)
 }
 
 fn limits(limits: &Limits) -> DeviceLimits {

@@ -59,7 +59,7 @@ fn execute(
             Err("an operator of the runtime is not interpreted here: a `compile` test runs it".into())
         }
         Work::Kernel(id) => launch(&program.kernels[id.0].levels[level], step, value, &mut memory.cpu),
-        Work::Shader(id) => launch(&program.shaders[id.0], step, value, &mut memory.gpu),
+        Work::Shader(id) => launch(&program.shaders[id.0].plain, step, value, &mut memory.gpu),
         Work::Copy { to } => {
             let buffer = step.args[0].buffer.0;
             match to {

@@ -4,7 +4,7 @@ use crate::interpret::interpret;
 use crate::kernel::read_back;
 use crate::{same, target};
 use drupe_eval::eval;
-use drupe_lower::{Options, Placement};
+use drupe_lower::{Options, Placement, Program};
 use drupe_testsuite::{FileTest, module, runs};
 
 /// `lower`: the program that the module becomes, without rewriting. With the word `observe` every node's result
@@ -20,7 +20,8 @@ pub fn lower(test: &FileTest) -> Result<String, String> {
         _ => return Err("the words behind `lower` are none, `observe`, `gpu` or `fastest`".into()),
     };
     let program = drupe_lower::lower(&module, &target, &Options { observe, gpu }).map_err(|error| error.to_string())?;
-    for kernel in program.kernels.iter().flat_map(|kernel| &kernel.levels).chain(&program.shaders) {
+    let shaders = program.shaders.iter().flat_map(|shader| shader.all());
+    for kernel in program.kernels.iter().flat_map(|kernel| &kernel.levels).chain(shaders) {
         read_back(kernel)?;
     }
     for run in runs(test, &module, 0)? {
@@ -30,6 +31,21 @@ pub fn lower(test: &FileTest) -> Result<String, String> {
                 interpret(&program, number, &run).map_err(|error| format!("{}: {error}\n{program}", level.name))?;
             same(&level.name, &expected, &got).map_err(|error| format!("{error}\n{program}"))?;
         }
+        for way in 0..program.shaders.iter().map(|shader| shader.cooperative.len()).max().unwrap_or(0) {
+            let got = interpret(&by_tiles(&program, way), 0, &run).map_err(|error| format!("tiles: {error}"))?;
+            same("tiles", &expected, &got).map_err(|error| format!("{error}\n{program}"))?;
+        }
     }
     Ok(program.to_string())
+}
+
+/// `program`, as a device with tiles runs it that takes way number `way`.
+fn by_tiles(program: &Program, way: usize) -> Program {
+    let mut program = program.clone();
+    for shader in &mut program.shaders {
+        if let Some(kernel) = shader.cooperative.get(way) {
+            shader.plain = kernel.clone();
+        }
+    }
+    program
 }

@@ -153,6 +153,11 @@ fn made(what: &str, module: &Module, target: &Target, how: &Options) -> Vec<(Str
         let shader = emit(kernel, how);
         shader.unwrap_or_else(|error| panic!("{what}: {error}"))
     };
-    let named = program.shaders.iter().map(shader).map(|shader| (format!("{what} {}", shader.name), shader.spirv));
+    let named = program
+        .shaders
+        .iter()
+        .map(|variants| &variants.plain)
+        .map(shader)
+        .map(|shader| (format!("{what} {}", shader.name), shader.spirv));
     named.collect()
 }

@@ -115,7 +115,8 @@ impl Compile {
             Emit::Program => self.write_text(program.to_string().into_bytes()),
             Emit::Kernels => {
                 let level = self.level(&options)?;
-                let kernels = program.kernels.iter().map(|kernel| &kernel.levels[level]).chain(&program.shaders);
+                let shaders = program.shaders.iter().flat_map(|shader| shader.all());
+                let kernels = program.kernels.iter().map(|kernel| &kernel.levels[level]).chain(shaders);
                 let kernels = kernels.map(|kernel| kernel.to_string());
                 self.write_text(kernels.collect::<Vec<_>>().join("\n").into_bytes())
             }
@@ -145,8 +146,13 @@ impl Compile {
         create_folder(&folder)?;
         let mut count = 0;
         for code in shaders {
+            let first = code.variants.iter().position(|shader| shader.needs.cooperative.is_none()).unwrap_or(0);
             for (number, shader) in code.variants.iter().enumerate() {
-                let stem = if number == 0 { shader.name.clone() } else { format!("{}.plain", shader.name) };
+                let stem = match shader.needs.cooperative {
+                    Some(side) => format!("{}.cooperative-{side}", shader.name),
+                    None if number == first => shader.name.clone(),
+                    None => format!("{}.plain", shader.name),
+                };
                 let words: Vec<u8> = shader.spirv.iter().flat_map(|word| word.to_le_bytes()).collect();
                 files::write(&folder.join(format!("{stem}.spv")), &words)?;
                 for (extension, text) in [("metal", &shader.msl), ("wgsl", &shader.wgsl)] {

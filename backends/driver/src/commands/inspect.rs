@@ -3,8 +3,8 @@
 use crate::commands::table::Table;
 use crate::{console, files};
 use drupe_format::plan::{
-    ArchivedDeviceNeeds, ArchivedPlace, ArchivedPlan, ArchivedPort, ArchivedRange, ArchivedShaderVariant,
-    ArchivedStepOp,
+    ArchivedDeviceNeeds, ArchivedPlace, ArchivedPlan, ArchivedPort, ArchivedRange, ArchivedShader,
+    ArchivedShaderVariant, ArchivedStepOp,
 };
 use drupe_format::{AlignedBytes, Artifact, FORMAT_VERSION, Verify, describe_expr, describe_shape, evaluate};
 use drupe_ir::Diagnostic;
@@ -262,11 +262,23 @@ fn shaders(plan: &ArchivedPlan) -> String {
             shader.name.as_str().to_owned(),
             plan.steps.iter().filter(|step| uses(&step.op)).count().to_string(),
             shader.workgroup.to_string(),
-            shader.variants.len().to_string(),
+            variants(shader),
             shader.test.as_ref().map_or("", |test| test.family.as_str()).to_owned(),
         ]);
     }
     heading("shaders", plan) + &table.text()
+}
+
+/// What each variant of a shader needs beyond what the plan does, best first.
+fn variants(shader: &ArchivedShader) -> String {
+    let has = |variant: &ArchivedShaderVariant, name: &str| variant.features.iter().any(|other| other.as_str() == name);
+    let needs = |variant: &ArchivedShaderVariant| {
+        let names = variant.features.iter().map(|name| name.as_str());
+        let own = names.filter(|name| !shader.variants.iter().all(|other| has(other, name)));
+        let own = own.collect::<Vec<_>>().join(" ");
+        if own.is_empty() { "plain".to_owned() } else { own }
+    };
+    shader.variants.iter().map(needs).collect::<Vec<_>>().join(", ")
 }
 
 fn steps(plan: &ArchivedPlan) -> String {

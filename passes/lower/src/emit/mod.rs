@@ -13,6 +13,7 @@
 
 mod attention;
 mod attention_tasks;
+mod cooperative;
 mod folds;
 mod integers;
 mod quantized;

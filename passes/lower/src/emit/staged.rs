@@ -88,6 +88,8 @@ pub(super) struct Stage {
     column_type: DType,
     size: i64,
     pub slab: i64,
+    /// Elements from one row of `rows` to the next.
+    pub pitch: i64,
     /// The tile's first row and column.
     pub first_row: Value,
     pub first_column: Value,
@@ -108,7 +110,10 @@ impl Emitter<'_> {
         let (task, one) = (self.b.task(), self.b.int(1));
         self.guarded(&plan.tiles(), task, one, |this| match &this.nest.quantized {
             Some(quantized) if !quantized.of_floats() => this.staged_words(quantized, staged, &plan),
-            _ => this.staged_tile(staged, &plan),
+            _ => match &staged.cooperative {
+                Some(cooperative) => this.cooperative_tile(staged, cooperative, &plan),
+                None => this.staged_tile(staged, &plan),
+            },
         });
     }
 
@@ -119,14 +124,15 @@ impl Emitter<'_> {
             Some(_) if side == plan.column_side => DType::F32,
             _ => nest.body.dtype(side),
         });
-        let lengths = [plan.high * (staged.slab + QUAD), staged.slab * plan.wide];
+        let lengths = [plan.high * staged.pitch(), staged.slab * plan.wide];
         let stage = self.stage(staged, plan, (types[0], lengths[0]), (types[1], lengths[1]));
         let dtype = self.accumulator(0);
         let op = nest.body.folds[0].op;
         let count = self.schedule.rows * self.schedule.vectors;
         let init = (0..count).map(|_| self.identity(op, Type::vector(dtype, QUAD as u16))).collect();
-        let sums = self.slabs(plan, &stage, 0, init);
-        self.staged_values(plan, &stage, &sums);
+        let sums = self.slabs(plan, &stage, 0, init, &mut |this, sums| this.accumulate(plan, &stage, sums));
+        let vectors = self.schedule.vectors;
+        self.staged_values(plan, &stage, |_, row, vector| sums[(row * vectors + vector) as usize]);
     }
 
     /// The tile that the task is, its outer variables set, and its arrays.
@@ -140,6 +146,7 @@ impl Emitter<'_> {
             column_type: columns.0,
             size: i64::from(staged.grid.0 * staged.grid.1),
             slab: staged.slab,
+            pitch: staged.pitch(),
             first_row,
             first_column,
             down: self.binary(BinaryOp::FloorDiv, invocation, grid),
@@ -161,8 +168,15 @@ impl Emitter<'_> {
         [first_row, first_column]
     }
 
-    /// The loops of the reduction from `level` on.
-    fn slabs(&mut self, plan: &Plan, stage: &Stage, level: usize, init: Vec<Value>) -> Vec<Value> {
+    /// The loops of the reduction from `level` on; `add` adds the products of a slab to what the loops carry.
+    pub(super) fn slabs(
+        &mut self,
+        plan: &Plan,
+        stage: &Stage,
+        level: usize,
+        init: Vec<Value>,
+        add: &mut dyn FnMut(&mut Self, Vec<Value>) -> Vec<Value>,
+    ) -> Vec<Value> {
         let space = self.nest.body.folds[0].space.clone();
         let innermost = level + 1 == space.len();
         let (zero, extent) = (self.b.int(0), self.dim(&space[level]));
@@ -170,7 +184,7 @@ impl Emitter<'_> {
         self.for_each(zero, extent, step, init, |this, at, carried| {
             this.bases.insert(Var::Reduce(level), at);
             if !innermost {
-                return this.slabs(plan, stage, level + 1, carried.to_vec());
+                return this.slabs(plan, stage, level + 1, carried.to_vec(), add);
             }
             this.bring_rows(plan, stage, level, at);
             match &this.nest.quantized {
@@ -178,7 +192,7 @@ impl Emitter<'_> {
                 None => this.bring_columns(plan, stage, level, at),
             }
             this.b.barrier();
-            let sums = this.accumulate(plan, stage, carried.to_vec());
+            let sums = add(this, carried.to_vec());
             this.b.barrier();
             sums
         })
@@ -198,7 +212,7 @@ impl Emitter<'_> {
         }
     }
 
-    /// Rows x slab of the rows' operand: `[row][slab + 4]`, so that rows start in different banks.
+    /// Rows x slab of the rows' operand: `[row][pitch]`.
     fn bring_rows(&mut self, plan: &Plan, stage: &Stage, level: usize, slab_start: Value) {
         let quads = stage.slab / QUAD;
         self.each_vector(stage, plan.high * quads, |this, number| {
@@ -211,7 +225,7 @@ impl Emitter<'_> {
             let from = this.binary(BinaryOp::Add, stage.first_row, row);
             this.go_to_row(plan, from);
             let value = this.side(plan.row_side, Var::Reduce(level), stage.row_type);
-            let pitch = this.b.int(stage.slab + QUAD);
+            let pitch = this.b.int(stage.pitch);
             let to = this.binary(BinaryOp::Mul, row, pitch);
             let to = this.binary(BinaryOp::Add, to, step);
             this.b.store(stage.rows, to, value);
@@ -277,7 +291,7 @@ impl Emitter<'_> {
         let (rows, vectors) = (self.schedule.rows, self.schedule.vectors);
         let dtype = self.accumulator(0);
         let four = Type::vector(stage.row_type, QUAD as u16);
-        let pitch = stage.slab + QUAD;
+        let pitch = stage.pitch;
         let tile_pitch = self.b.int(rows * pitch);
         let row_start = self.binary(BinaryOp::Mul, stage.down, tile_pitch);
         let lanes = self.b.int(QUAD);
@@ -308,13 +322,20 @@ impl Emitter<'_> {
         sums
     }
 
-    /// The values of the register tile, stored: row by row, each with its own loop variables.
-    fn staged_values(&mut self, plan: &Plan, stage: &Stage, sums: &[Value]) {
+    /// The values of the register tile, stored: row by row, each with its own loop variables; `sum` gives the sums of a
+    /// row and vector.
+    pub(super) fn staged_values(
+        &mut self,
+        plan: &Plan,
+        stage: &Stage,
+        mut sum: impl FnMut(&mut Self, i64, i64) -> Value,
+    ) {
         let vectors = self.schedule.vectors;
         let element = self.nest.body.dtype(self.nest.body.folds[0].element);
         self.each_row(plan, stage, |this, row| {
             for vector in 0..vectors {
-                let sum = this.b.cast(sums[(row * vectors + vector) as usize], element);
+                let sum = sum(this, row, vector);
+                let sum = this.b.cast(sum, element);
                 let column = this.staged_column(plan, stage, vector);
                 this.staged_vector(plan, column, sum);
             }

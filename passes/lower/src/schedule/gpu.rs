@@ -150,7 +150,7 @@ fn stage(nest: &Nest, column: usize, gpu: &Gpu, lanes: u16) -> Option<(Staged, i
             let brought = 4.0 * (high + wide) as f64 / f64::from(gpu.workgroup);
             let cost = waves as f64 * (products as f64 + shared as f64 + 4.0 * brought);
             if best.as_ref().is_none_or(|(least, ..)| cost < least * 0.999) {
-                best = Some((cost, Staged { grid, slab, outer: outer.clone() }, tile_rows, vectors));
+                best = Some((cost, Staged { grid, slab, outer: outer.clone(), cooperative: None }, tile_rows, vectors));
             }
         }
     }

@@ -103,7 +103,8 @@ fn stage(quantized: &Quantized, gpu: &Gpu, rows: i64, columns: i64) -> Option<(S
                 let barriers = 32.0 / lines as f64;
                 let cost = waves as f64 * (products as f64 + shared as f64 + 2.0 * brought + barriers);
                 if best.as_ref().is_none_or(|(least, ..)| cost < least * 0.999) {
-                    best = Some((cost, Staged { grid, slab, outer: Vec::new() }, tile_rows, vectors));
+                    best =
+                        Some((cost, Staged { grid, slab, outer: Vec::new(), cooperative: None }, tile_rows, vectors));
                 }
             }
         }

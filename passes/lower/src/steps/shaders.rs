@@ -7,11 +7,10 @@ use crate::emit::{Signature, attention_workgroups, emit, emit_attention, workgro
 use crate::fuse::Region;
 use crate::nest::{Address, Nest};
 use crate::place::Home;
-use crate::schedule::choose_for_gpu;
+use crate::schedule::{by_tiles, choose_for_gpu};
 use crate::units::Launch;
-use crate::{Arg, BufferId, ShaderId, Work};
+use crate::{Arg, BufferId, ShaderId, ShaderVariants, Work};
 use drupe_ir::{DType, Dim};
-use drupe_kernel::Kernel;
 use drupe_target::Gpu;
 use indexmap::IndexSet;
 use std::collections::BTreeSet;
@@ -69,24 +68,28 @@ impl Builder<'_> {
         let signature =
             Signature { name: String::new(), operands: nest.operands.clone(), result, tasks: tasks.clone() };
         let mut dims = IndexSet::new();
-        let kernel = emit(&nest, &schedule, &signature, &mut dims);
+        let plain = emit(&nest, &schedule, &signature, &mut dims);
+        let tiled = by_tiles(&nest, &schedule, gpu);
+        let cooperative = tiled.iter().map(|schedule| emit(&nest, schedule, &signature, &mut dims)).collect();
         let mut overwritable: Vec<usize> = overwritable.iter().map(|operand| arguments.of_operand[*operand]).collect();
         overwritable.retain(|operand| gpu.aliasing && *operand + 1 < arguments.args.len());
-        let work = self.add_shader(kernel, stem(&nest))?;
+        let mut shader = ShaderVariants { plain, cooperative };
+        shader.all_mut().for_each(|kernel| kernel.dims = dims.len());
+        let work = self.add_shader(shader, stem(&nest))?;
         let of_octets = nest.quantized.as_ref().is_some_and(|quantized| !quantized.of_floats());
         Some(Launch { overwritable, of_octets, ..Launch::new(work, arguments.args, dims, tasks) })
     }
 
-    /// Adds `kernel`, or finds it.
-    fn add_shader(&mut self, mut kernel: Kernel, stem: &str) -> Option<Work> {
+    /// Adds a kernel, or finds it.
+    fn add_shader(&mut self, mut shader: ShaderVariants, stem: &str) -> Option<Work> {
         // Few GPUs have these, and those are slow with them.
-        if kernel.types.iter().any(|ty| ty.dtype == DType::F64) {
+        if shader.plain.types.iter().any(|ty| ty.dtype == DType::F64) {
             return None;
         }
-        let entry = self.shaders.entry(format!("{kernel:?}"));
+        let entry = self.shaders.entry(format!("{shader:?}"));
         let id = ShaderId(entry.index());
-        kernel.name = format!("drupe_{stem}_{}", id.0);
-        entry.or_insert(kernel);
+        shader.all_mut().for_each(|kernel| kernel.name = format!("drupe_{stem}_{}", id.0));
+        entry.or_insert(shader);
         Some(Work::Shader(id))
     }
 
@@ -184,8 +187,9 @@ impl Builder<'_> {
         let tasks = attention_workgroups(&attention);
         let signature = Signature { name: String::new(), operands: arguments.dtypes, result, tasks: tasks.clone() };
         let mut dims = IndexSet::new();
-        let kernel = emit_attention(&attention, &signature, &mut dims);
-        let work = self.add_shader(kernel, "attention")?;
+        let plain = emit_attention(&attention, &signature, &mut dims);
+        let shader = ShaderVariants { plain, cooperative: Vec::new() };
+        let work = self.add_shader(shader, "attention")?;
         Some(Launch::new(work, arguments.args, dims, tasks))
     }
 }

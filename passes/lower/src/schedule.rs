@@ -128,9 +128,12 @@ impl Staged {
     /// Elements from one row of a slab to the next, so that rows start in different banks; tiles are of half floats and
     /// start at 16 octets.
     pub fn pitch(&self) -> i64 {
-        self.slab + if self.cooperative.is_some() { 2 * QUAD } else { QUAD }
+        self.slab + if self.cooperative.is_some() { PADDING } else { QUAD }
     }
 }
+
+/// Elements between the rows of a slab by tiles: 16 octets of half floats.
+const PADDING: i64 = 8;
 
 /// Tiles that a subgroup holds at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]

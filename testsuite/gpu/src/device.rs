@@ -11,6 +11,8 @@ pub(crate) struct NullDevice {
     instance: ash::Instance,
     device: ash::Device,
     executables: khr::pipeline_executable_properties::Device,
+    /// Whether its subgroups multiply matrices.
+    multiplies_tiles: bool,
 }
 
 /// Gives a failed call its name.
@@ -32,13 +34,16 @@ impl NullDevice {
         let Some(physical) = devices.first().copied() else {
             return Err(Error::NoDriver { missing: "Vulkan finds no device".into() });
         };
-        let device = create_device(&instance, physical)?;
+        let (device, multiplies_tiles) = create_device(&instance, physical)?;
         let executables = khr::pipeline_executable_properties::Device::new(&instance, &device);
-        Ok(NullDevice { _entry: entry, instance, device, executables })
+        Ok(NullDevice { _entry: entry, instance, device, executables, multiplies_tiles })
     }
 
     /// What the driver makes of `shader`.
     pub(crate) fn compile(&self, shader: Shader) -> Result<Statistics, Error> {
+        if !self.multiplies_tiles && interface::multiplies_tiles(shader.name, shader.spirv)? {
+            return Err(Error::NoTiles { shader: shader.name.into() });
+        }
         let entry_point = CString::new(interface::entry_point(shader.name, shader.spirv)?)
             .map_err(|_| Error::NotSpirv { shader: shader.name.into() })?;
         let bindings: Vec<vk::DescriptorSetLayoutBinding> = (0..shader.buffers + u32::from(shader.uniform))
@@ -141,8 +146,14 @@ fn field<'a>(statistics: &'a mut Statistics, name: &CStr) -> Option<&'a mut u64>
     })
 }
 
-/// A device with every feature of Vulkan 1.3 that it has, as wgpu would have it: bounds of buffers are checked.
-fn create_device(instance: &ash::Instance, physical: vk::PhysicalDevice) -> Result<ash::Device, Error> {
+/// A device with every feature of Vulkan 1.3 that it has, as wgpu would have it: bounds of buffers are checked. And whether
+/// it has matrices.
+fn create_device(instance: &ash::Instance, physical: vk::PhysicalDevice) -> Result<(ash::Device, bool), Error> {
+    // Safety: the physical device is one of the instance's.
+    let known = unsafe { instance.enumerate_device_extension_properties(physical) };
+    let known = called("vkEnumerateDeviceExtensionProperties", known)?;
+    let matrices = khr::cooperative_matrix::NAME;
+    let has_matrices = known.iter().any(|extension| extension.extension_name_as_c_str() == Ok(matrices));
     let mut vulkan11 = vk::PhysicalDeviceVulkan11Features::default();
     let mut vulkan12 = vk::PhysicalDeviceVulkan12Features::default();
     let mut vulkan13 = vk::PhysicalDeviceVulkan13Features::default();
@@ -152,10 +163,15 @@ fn create_device(instance: &ash::Instance, physical: vk::PhysicalDevice) -> Resu
         .push_next(&mut vulkan12)
         .push_next(&mut vulkan13)
         .push_next(&mut executables);
+    let mut tiles = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default();
+    if has_matrices {
+        features = features.push_next(&mut tiles);
+    }
     let priorities = [1.0];
     let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&priorities)];
-    let extensions = [khr::pipeline_executable_properties::NAME.as_ptr()];
-    // Safety: the chained structures are those of Vulkan 1.3, which the instance was made for, and of an extension
+    let mut extensions = vec![khr::pipeline_executable_properties::NAME.as_ptr()];
+    extensions.extend(has_matrices.then_some(matrices.as_ptr()));
+    // Safety: the chained structures are those of Vulkan 1.3, which the instance was made for, and of extensions
     // that RADV has; they live through both calls.
     unsafe {
         instance.get_physical_device_features2(physical, &mut features);
@@ -163,6 +179,7 @@ fn create_device(instance: &ash::Instance, physical: vk::PhysicalDevice) -> Resu
             .queue_create_infos(&queues)
             .enabled_extension_names(&extensions)
             .push_next(&mut features);
-        called("vkCreateDevice", instance.create_device(physical, &information, None))
+        let device = called("vkCreateDevice", instance.create_device(physical, &information, None))?;
+        Ok((device, has_matrices))
     }
 }

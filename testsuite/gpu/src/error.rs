@@ -28,6 +28,12 @@ pub enum Error {
         /// Its name.
         shader: String,
     },
+    /// The module multiplies matrices by subgroups, which the GPU or the driver does not.
+    #[error("{shader}: no cooperative matrices here: Mesa 24 and RADV_FORCE_FAMILY=gfx1100 have them")]
+    NoTiles {
+        /// Its name.
+        shader: String,
+    },
     /// Bindings other than those that [`Shader`](crate::Shader) describes.
     #[error("{shader}: bindings must be storage buffers from 0 on, then at most one uniform buffer; found {found}")]
     Bindings {

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 const MAGIC: u32 = 0x0723_0203;
 const OP_ENTRY_POINT: u32 = 15;
+const OP_CAPABILITY: u32 = 17;
 const OP_VARIABLE: u32 = 59;
 const OP_DECORATE: u32 = 71;
 const DECORATION_BINDING: u32 = 33;
 const CLASS_UNIFORM: u32 = 2;
 const CLASS_STORAGE_BUFFER: u32 = 12;
 const MODEL_COMPUTE: u32 = 5;
+const COOPERATIVE_MATRIX_KHR: u32 = 6022;
 
 /// The number of storage buffers, and whether a uniform buffer follows them.
 pub(crate) fn bindings(shader: &str, spirv: &[u32]) -> Result<(u32, bool), Error> {
@@ -32,6 +34,12 @@ pub(crate) fn bindings(shader: &str, spirv: &[u32]) -> Result<(u32, bool), Error
         return Err(Error::Bindings { shader: shader.into(), found });
     }
     Ok((buffers as u32, uniform))
+}
+
+/// Whether the module has matrices of subgroups.
+pub(crate) fn multiplies_tiles(shader: &str, spirv: &[u32]) -> Result<bool, Error> {
+    let instructions = instructions(shader, spirv)?;
+    Ok(instructions.contains(&(OP_CAPABILITY, &[COOPERATIVE_MATRIX_KHR][..])))
 }
 
 /// The name of the first compute entry point.

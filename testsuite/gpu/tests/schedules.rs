@@ -6,6 +6,8 @@ use drupe_gpu_report::{Error, Shader, statistics};
 use drupe_ir::{DType, Module, parse, parse_text};
 use drupe_lower::{Placement, lower};
 use drupe_target::{Os, Target};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Matrix product, convolution, depthwise convolution, matrix by vector, attention, normalisation.
 const MODULES: [(&str, &str); 6] = [
@@ -160,4 +162,45 @@ fn made(what: &str, module: &Module, target: &Target, how: &Options) -> Vec<(Str
         .map(shader)
         .map(|shader| (format!("{what} {}", shader.name), shader.spirv));
     named.collect()
+}
+
+/// Products of half floats by tiles, wherever a target has them: SPIR-V that is valid, and MSL of tiles of eight rows.
+#[test]
+fn products_by_tiles_are_shaders() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let known = root.join(".deps/venv-gpu/lib/python3.11/site-packages/cmeel.prefix/bin/spirv-val");
+    let tool = std::env::var_os("DRUPE_SPIRV_VAL").map_or(known, PathBuf::from);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiles.spv");
+    let options = drupe_lower::Options { gpu: Some(Placement::Gpu), ..Default::default() };
+    for name in drupe_target::names() {
+        let target = Target::find(name).expect("a built-in target");
+        let Some(gpu) = &target.gpu else { continue };
+        for (what, text) in &MODULES[..2] {
+            let module = parse_text(text, what).unwrap_or_else(|error| panic!("{error}")).module;
+            let halved = drupe_quantize::halve_floats(&module).expect("floats are halved");
+            let sides = |module: &Module| {
+                let program = lower(module, &target, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let product = program.shaders.iter().find(|shader| shader.plain.name.contains("contract"));
+                let kernels = product.expect("there is a product").cooperative.iter();
+                let made = kernels.map(|kernel| emit(kernel, &Options::default()).expect("it is a shader"));
+                made.collect::<Vec<_>>()
+            };
+            assert!(sides(&module).is_empty(), "{name} {what}: tiles are of half floats");
+            let made = sides(&halved);
+            let found: Vec<u32> = made.iter().filter_map(|shader| shader.needs.cooperative).collect();
+            assert_eq!(found, gpu.cooperative, "{name} {what}");
+            for shader in made {
+                assert_eq!(shader.msl.is_some(), shader.needs.cooperative == Some(8), "{name} {what}");
+                let octets: Vec<u8> = shader.spirv.iter().flat_map(|word| word.to_le_bytes()).collect();
+                std::fs::write(&file, octets).expect("the folder is there");
+                if !tool.exists() {
+                    eprintln!("skipped: there is no {}", tool.display());
+                    continue;
+                }
+                let output = Command::new(&tool).args(["--target-env", "vulkan1.1"]).arg(&file).output();
+                let output = output.expect("spirv-val runs");
+                assert!(output.status.success(), "{name} {what}: {}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Modules as SPIR-V, MSL and WGSL.
 
+mod shared;
 mod spirv;
 mod text;
 

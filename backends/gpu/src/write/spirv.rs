@@ -1,6 +1,7 @@
 //! SPIR-V, and what naga writes wrongly or needlessly taken out of it.
 
 use super::chain;
+use super::shared::seen_by_others;
 use super::text::unchecked;
 use crate::Needs;
 use naga::Module;
@@ -36,11 +37,13 @@ pub(super) fn write(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<
         emit_int_div_checks: false,
         ..Default::default()
     };
-    write_vec(module, info, &options, None).map(|words| cleaned(&words)).map_err(|error| chain(&error))
+    let words = write_vec(module, info, &options, None).map_err(|error| chain(&error))?;
+    let words = cleaned(&words);
+    Ok(if needs.cooperative.is_some() { seen_by_others(&words) } else { words })
 }
 
 /// Words before the first instruction.
-const HEADER: usize = 5;
+pub(super) const HEADER: usize = 5;
 const FIRST_TYPE: u32 = 19;
 const OP_TYPE_ARRAY: u32 = 28;
 const OP_TYPE_STRUCT: u32 = 30;
@@ -86,8 +89,8 @@ fn cleaned(words: &[u32]) -> Vec<u32> {
     cleaned
 }
 
-struct Instructions<'a> {
-    rest: &'a [u32],
+pub(super) struct Instructions<'a> {
+    pub(super) rest: &'a [u32],
 }
 
 impl<'a> Iterator for Instructions<'a> {

@@ -4,6 +4,7 @@
 //! operands go through shared memory, those with few results share out the reduction, folds of a row are shared
 //! out by a workgroup, and all else is a register tile an invocation. Products of packed weights are `packed.rs`'s.
 
+use super::cooperative::has_room;
 use super::{Schedule, Spread, Staged, reused_row, vectorises};
 use crate::affine::Var;
 use crate::nest::{Address, Nest, QUAD};
@@ -138,7 +139,8 @@ fn stage(nest: &Nest, column: usize, gpu: &Gpu, lanes: u16) -> Option<(Staged, i
             let grid = (gpu.workgroup / across, across);
             let (high, wide) = (tile_rows * i64::from(grid.0), vectors * 4 * i64::from(grid.1));
             let octets = (high * (slab + 4) + wide * slab) * 4;
-            if tile_rows * vectors * 4 > i64::from(gpu.accumulators) || octets > i64::from(gpu.workgroup_bytes) {
+            let fits = octets <= i64::from(gpu.workgroup_bytes) && has_room(nest, column, high, wide, gpu);
+            if tile_rows * vectors * 4 > i64::from(gpu.accumulators) || !fits {
                 continue;
             }
             let tiles = (rows + high - 1) / high * ((columns + wide - 1) / wide) * batch;

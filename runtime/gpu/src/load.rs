@@ -1,7 +1,7 @@
 //! What sessions of one plan on one device share: compiled and tested shaders, and the constants.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -35,6 +35,18 @@ pub(crate) struct Compiled {
     pub(crate) layout: BindGroupLayout,
 }
 
+/// What is used of a shader, and what was found when it was chosen.
+struct Taken {
+    /// The position of the variant.
+    variant: usize,
+    compiled: Compiled,
+    /// Of each variant that was tried in vain: the features that it has, and the one that is taken has not.
+    wrong: Vec<Features>,
+}
+
+/// Features, as plans call them.
+type Features = BTreeSet<String>;
+
 /// How a shader is bound; the same for all with as many arguments.
 struct Signature {
     group: BindGroupLayout,
@@ -56,9 +68,9 @@ impl Loaded {
         let (pipelines, warm) = cache.as_ref().and_then(|cache| cache.pipelines(gpu)).unzip();
         let known = cache.as_ref().and_then(|cache| cache.variants(plan.shaders.len()));
         let job = Job { gpu, program, signatures, cache: pipelines };
-        let compiled = job.compile_all(known.as_deref())?;
+        let taken = job.compile_all(known.as_deref())?;
         if let Some(cache) = &cache {
-            let variants: Vec<usize> = compiled.iter().map(|(variant, _)| *variant).collect();
+            let variants: Vec<usize> = taken.iter().map(|taken| taken.variant).collect();
             let same = known.is_some_and(|known| known == variants);
             if !same {
                 cache.keep_variants(&variants);
@@ -67,9 +79,14 @@ impl Loaded {
                 job.cache.iter().for_each(|pipelines| cache.keep_pipelines(pipelines));
             }
         }
-        let shaders = compiled.into_iter().map(|(_, compiled)| compiled).collect();
+        let shaders = taken.into_iter().map(|taken| taken.compiled).collect();
         Ok(Loaded { shaders, constants: Constants::new(gpu, program, uploaded)? })
     }
+}
+
+/// What a variant needs.
+fn features(variant: &ArchivedShaderVariant) -> Features {
+    variant.features.iter().map(|name| name.as_str().to_owned()).collect()
 }
 
 /// Number of storage buffers, and whether there are numbers.
@@ -110,28 +127,42 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// All shaders in order, with the variant taken of each. Drivers take most of the time, so
-    /// several threads do it.
-    fn compile_all(&self, known: Option<&[usize]>) -> Result<Vec<(usize, Compiled)>, DeviceError> {
+    /// All shaders in order. Those with a test come first: what features they cannot have here, others do without.
+    fn compile_all(&self, known: Option<&[usize]>) -> Result<Vec<Taken>, DeviceError> {
+        let shaders = &self.program.plan().shaders;
+        let (tested, others): (Vec<usize>, _) = (0..shaders.len()).partition(|index| shaders[*index].test.is_some());
+        let mut all = self.compile_some(&tested, known, &[])?;
+        let wrong: Vec<Features> = all.iter().flat_map(|(_, taken)| taken.wrong.clone()).collect();
+        all.extend(self.compile_some(&others, known, &wrong)?);
+        all.sort_by_key(|(index, _)| *index);
+        Ok(all.into_iter().map(|(_, taken)| taken).collect())
+    }
+
+    /// The shaders at these positions. Drivers take most of the time, so several threads do it.
+    fn compile_some(
+        &self,
+        which: &[usize],
+        known: Option<&[usize]>,
+        wrong: &[Features],
+    ) -> Result<Vec<(usize, Taken)>, DeviceError> {
         let shaders = &self.program.plan().shaders;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
             loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(shader) = shaders.get(index) else { break };
-                let compiled = self.compile(shader, known.map(|known| known[index]));
-                let failed = compiled.is_err();
-                done.push((index, compiled));
+                let Some(index) = which.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                let taken = self.compile(&shaders[*index], known.map(|known| known[*index]), wrong);
+                let failed = taken.is_err();
+                done.push((*index, taken));
                 if failed {
-                    next.store(shaders.len(), Ordering::Relaxed);
+                    next.store(which.len(), Ordering::Relaxed);
                 }
             }
             done
         };
         let mut all = std::thread::scope(|scope| {
-            let threads = cores.min(MOST_THREADS).min(shaders.len());
+            let threads = cores.min(MOST_THREADS).min(which.len());
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mut all = work();
             for other in others {
@@ -139,30 +170,43 @@ impl Job<'_> {
             }
             Ok::<_, DeviceError>(all)
         })?;
+        // The first fault, whichever thread met it.
         all.sort_by_key(|(index, _)| *index);
-        all.into_iter().map(|(_, compiled)| compiled).collect()
+        all.into_iter().map(|(index, taken)| Ok((index, taken?))).collect()
     }
 
-    /// The best variant that is right; `known` is one that was, with this driver.
-    fn compile(&self, shader: &ArchivedShader, known: Option<usize>) -> Result<(usize, Compiled), DeviceError> {
-        let variants = self.gpu.variants(shader)?;
+    /// The best variant that is right; `known` is one that was, with this driver, and what has all of `wrong` is not, if
+    /// there is another.
+    fn compile(&self, shader: &ArchivedShader, known: Option<usize>, wrong: &[Features]) -> Result<Taken, DeviceError> {
+        let mut variants = self.gpu.variants(shader)?;
+        let doubtful = |variant: &ArchivedShaderVariant| wrong.iter().any(|wrong| wrong.is_subset(&features(variant)));
+        variants.sort_by_key(|(_, variant)| doubtful(variant));
         let signature = &self.signatures[&key(shader)];
         let kept = known.and_then(|known| variants.iter().find(|(index, _)| *index == known));
         if let Some(&(index, variant)) = kept
             && let Ok(pipeline) = self.pipeline(shader, variant, signature)
         {
-            return Ok((index, Compiled { pipeline, layout: signature.group.clone() }));
+            let compiled = Compiled { pipeline, layout: signature.group.clone() };
+            return Ok(Taken { variant: index, compiled, wrong: Vec::new() });
         }
-        let mut fault = None;
+        let (mut fault, mut tried_in_vain) = (None, Vec::new());
         for (index, variant) in variants {
             let tried = self.pipeline(shader, variant, signature).and_then(|pipeline| {
                 run_test(self.gpu, shader, &pipeline, &signature.group)?;
                 Ok(Compiled { pipeline, layout: signature.group.clone() })
             });
             match tried {
-                Ok(compiled) => return Ok((index, compiled)),
+                Ok(compiled) => {
+                    let taken = features(variant);
+                    let wrong = tried_in_vain.iter().map(|tried: &Features| tried - &taken);
+                    let wrong = wrong.filter(|wrong| !wrong.is_empty()).collect();
+                    return Ok(Taken { variant: index, compiled, wrong });
+                }
                 Err(error @ (DeviceError::Lost { .. } | DeviceError::Timeout { .. })) => return Err(error),
-                Err(error) => fault = fault.or(Some(error)),
+                Err(error) => {
+                    fault = fault.or(Some(error));
+                    tried_in_vain.push(features(variant));
+                }
             }
         }
         Err(fault.unwrap_or(DeviceError::Driver("a shader has no variant".into())))

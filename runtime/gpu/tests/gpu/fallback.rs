@@ -100,6 +100,25 @@ fn shaders_are_tested_and_wrong_ones_not_used() {
     );
 }
 
+/// Software Vulkan has subgroups. A test says of one shader that a variant with them is wrong: another shader, which has
+/// no test, does without them too.
+#[test]
+fn what_a_test_finds_wrong_others_do_without() {
+    let Some(options) = options() else { return };
+    let gpu = open(&options);
+    assert!(gpu.info().features.contains(&"subgroups"));
+    let with = |tested: bool| {
+        let mut model = Model::new();
+        let mut shader = model.affine();
+        shader.variants.insert(0, model.variant(&wrong(), &["subgroups"]));
+        let plan = model.usual(shader.clone());
+        plan.shaders.push(Shader { test: tested.then(affine_test), ..shader });
+        model.program()
+    };
+    assert_ne!(run(&mut session(&gpu, &with(false)), 100), expected(100));
+    assert_eq!(run(&mut session(&gpu, &with(true)), 100), expected(100));
+}
+
 #[test]
 fn tests_that_a_device_cannot_hold_are_an_error() {
     let Some(options) = options() else { return };

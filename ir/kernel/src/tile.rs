@@ -44,7 +44,7 @@ pub struct Square {
 pub enum TileOp {
     /// All elements become 0.
     Clear,
-    /// Adds the product of two matrices, f16 or f32 in memory; products and sums are of f32, in any order.
+    /// Adds the product of two matrices of f16; products and sums are of f32, in any order.
     Multiply {
         /// The left one: its columns are multiplied.
         left: Square,

@@ -322,8 +322,8 @@ impl Verifier<'_> {
             TileOp::Clear => Ok(()),
             TileOp::Multiply { left, right } => {
                 let (left, right) = (square(left, false)?, square(right, false)?);
-                ensure(left == right && matches!(left, DType::F16 | DType::F32), || {
-                    format!("a tile multiplies matrices of f16, or of f32, not {left} by {right}")
+                ensure([left, right] == [DType::F16; 2], || {
+                    format!("a tile multiplies matrices of f16, not {left} by {right}")
                 })
             }
             TileOp::Values { to } => {

@@ -150,8 +150,7 @@ impl Job<'_> {
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
-            loop {
-                let Some(index) = which.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            while let Some(index) = which.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let taken = self.compile(&shaders[*index], known.map(|known| known[*index]), wrong);
                 let failed = taken.is_err();
                 done.push((*index, taken));

@@ -6,13 +6,13 @@ use drupe_kernel_cases::Case;
 
 /// `out = x y`, matrices of `2 * side` rows and columns, each workgroup its own, through shared memory. A subgroup has
 /// two tiles side by side at a time.
-fn product(side: usize, dtype: &str, tasks: usize) -> Case {
+fn product(side: usize, tasks: usize) -> Case {
     let wide = 2 * side;
     let (pitch, all) = (wide + 8, wide * wide);
     let text = format!(
-        "kernel @product_{side}_{dtype}(read x: {dtype}, read y: {dtype}, write out: f32) dims 0 task %0 workgroup 64 {{
-          shared0: {dtype}[{rows}]
-          shared1: {dtype}[{all}]
+        "kernel @product_{side}(read x: f16, read y: f16, write out: f32) dims 0 task %0 workgroup 64 {{
+          shared0: f16[{rows}]
+          shared1: f16[{all}]
           shared2: f32[{all}]
           tile0: {side}
           tile1: {side}
@@ -26,13 +26,13 @@ fn product(side: usize, dtype: &str, tasks: usize) -> Case {
           %8: i64 = {pitch}
           for %9 = %6 to %2 step 256 {{
             %10: i64 = add %3, %9
-            %11: {dtype}x4 = load x[%10]
+            %11: f16x4 = load x[%10]
             %12: i64 = floor_div %9, %7
             %13: i64 = mod %9, %7
             %14: i64 = mul %12, %8
             %15: i64 = add %14, %13
             store shared0[%15], %11
-            %16: {dtype}x4 = load y[%10]
+            %16: f16x4 = load y[%10]
             store shared1[%9], %16
           }}
           barrier
@@ -78,11 +78,7 @@ fn product(side: usize, dtype: &str, tasks: usize) -> Case {
     // Small numbers, so that sums in any order are exact.
     let matrix = |factor: usize| -> Vec<u8> {
         let number = |index: usize| ((index * factor % 29) as f32 - 14.0) / 8.0;
-        let numbers = (0..tasks * all).map(number);
-        match dtype {
-            "f16" => numbers.flat_map(|x| half::f16::from_f32(x).to_le_bytes()).collect(),
-            _ => numbers.flat_map(f32::to_le_bytes).collect(),
-        }
+        (0..tasks * all).map(number).flat_map(|x| half::f16::from_f32(x).to_le_bytes()).collect()
     };
     case(&text, vec![matrix(17), matrix(23), vec![0; 4 * tasks * all]], &[], tasks)
 }
@@ -93,21 +89,20 @@ fn shader(case: &Case) -> Shader {
 
 /// The kernels here.
 pub fn every_kernel() -> Vec<drupe_kernel::Kernel> {
-    [(8, "f16"), (8, "f32"), (16, "f16"), (16, "f32")].map(|(side, dtype)| product(side, dtype, 1).kernel).to_vec()
+    [8, 16].map(|side| product(side, 1).kernel).to_vec()
 }
 
 #[test]
 fn products() {
-    // What drivers have: f16 into f32.
-    check_tiles(&[product(8, "f16", 3), product(16, "f16", 3)]);
+    check_tiles(&[8, 16].map(|side| product(side, 3)));
 }
 
 #[test]
 fn who_is_given_them() {
-    for (side, dtype) in [(8, "f16"), (8, "f32"), (16, "f16")] {
-        let shader = shader(&product(side, dtype, 1));
+    for side in [8, 16] {
+        let shader = shader(&product(side, 1));
         assert_eq!(shader.needs.cooperative, Some(side as u32));
-        assert!(shader.needs.subgroups && shader.needs.f16 == (dtype == "f16"));
+        assert!(shader.needs.subgroups && shader.needs.f16);
         // Metal has tiles of eight rows, browsers none.
         assert_eq!((shader.msl.is_some(), shader.wgsl.is_some()), (side == 8, false));
     }
@@ -116,7 +111,7 @@ fn who_is_given_them() {
 /// Neighbouring products share a factor, and it is read once.
 #[test]
 fn factors_are_read_once() {
-    let msl = shader(&product(8, "f16", 1)).msl.expect("Metal has tiles of eight rows");
+    let msl = shader(&product(8, 1)).msl.expect("Metal has tiles of eight rows");
     let count = |what: &str| msl.lines().filter(|line| line.contains("= ") && line.contains(what)).count();
     assert_eq!((count("NagaCooperativeLoad("), count("NagaCooperativeMultiplyAdd(")), (3, 2), "{msl}");
     insta::assert_snapshot!("msl_of_tiles", msl);

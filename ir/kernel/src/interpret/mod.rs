@@ -70,22 +70,11 @@ impl Kernel {
     /// Runs `tasks` on `buffers` (little-endian octets, in the order of the parameters), task by task. The kernel is
     /// verified.
     pub fn interpret(&self, buffers: &mut [Vec<u8>], dims: &[i64], tasks: Range<i64>) -> Result<(), InterpretError> {
-        self.interpret_from(buffers, &vec![0; buffers.len()], dims, tasks)
+        self.interpret_in_subgroups(SUBGROUP, buffers, &vec![0; buffers.len()], dims, tasks)
     }
 
-    /// [`Kernel::interpret`], where the element 0 of each parameter is `starts` octets into its buffer: a kernel may
-    /// read the room before it.
-    pub fn interpret_from(
-        &self,
-        buffers: &mut [Vec<u8>],
-        starts: &[usize],
-        dims: &[i64],
-        tasks: Range<i64>,
-    ) -> Result<(), InterpretError> {
-        self.interpret_in_subgroups(SUBGROUP, buffers, starts, dims, tasks)
-    }
-
-    /// [`Kernel::interpret_from`] on a device with subgroups of `subgroup` invocations.
+    /// [`Kernel::interpret`] on a device with subgroups of `subgroup` invocations, where the element 0 of each parameter is
+    /// `starts` octets into its buffer: a kernel may read the room before it.
     pub fn interpret_in_subgroups(
         &self,
         subgroup: usize,

@@ -18,7 +18,7 @@ use drupe_format::plan::{SelfTest, TestValue};
 use drupe_format::{DType, test_bytes, test_pattern};
 use drupe_ir::Dim;
 use drupe_kernel::{Access, BufferParam, Kernel};
-use drupe_lower::{Arg, Program, ShaderId, Step, Work};
+use drupe_lower::{Arg, Program, ShaderId, ShaderVariants, Step, Work};
 use half::{bf16, f16};
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ pub(crate) fn add(program: &Program, codes: &mut [ShaderCode]) {
         let Work::Shader(ShaderId(shader)) = step.work else { continue };
         let kernel = &program.shaders[shader].plain;
         if let Some(call) = call(program, step, shader, kernel) {
-            families.entry(family(kernel)).or_default().push(call);
+            families.entry(family(&program.shaders[shader])).or_default().push(call);
         }
     }
     for (family, mut calls) in families {
@@ -64,7 +64,8 @@ pub(crate) fn add(program: &Program, codes: &mut [ShaderCode]) {
 }
 
 /// What makes shaders alike, for people: `contract f32, shared memory, workgroup 128`.
-pub(crate) fn family(kernel: &Kernel) -> String {
+pub(crate) fn family(shader: &ShaderVariants) -> String {
+    let kernel = &shader.plain;
     let name = kernel.name.strip_prefix("drupe_").unwrap_or(&kernel.name);
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
     // A kernel of constants tests less than others.
@@ -90,6 +91,9 @@ pub(crate) fn family(kernel: &Kernel) -> String {
     let mut text = format!("{stem} {}", results.join(" and "));
     let told = |name: &str| results.contains(&name);
     features.iter().filter(|(name, used)| *used && !told(name)).for_each(|(name, _)| text += &format!(", {name}"));
+    for tile in shader.cooperative.iter().flat_map(|kernel| kernel.tiles.first()) {
+        text += &format!(", tiles of {}", tile.side);
+    }
     text + &format!(", workgroup {}", kernel.workgroup)
 }
 

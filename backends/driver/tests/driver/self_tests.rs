@@ -54,8 +54,8 @@ fn every_family_has_one_test() {
     let stem = |name: &str| {
         name.trim_start_matches("drupe_").trim_end_matches(|c: char| c == '_' || c.is_ascii_digit()).to_owned()
     };
-    for (shader, kernel) in plan.shaders.iter().zip(&programs[1].shaders) {
-        let source = kernel.to_string();
+    for (shader, variants) in plan.shaders.iter().zip(&programs[1].shaders) {
+        let source = variants.plain.to_string();
         let kind = stem(&shader.name);
         let alike = |family: &&&str| {
             family.starts_with(&kind)

@@ -64,10 +64,12 @@ def mnn_folder(model, folder):
 
 
 def llama_rates(path, prompt, generate, threads):
-    """Tokens a second: of a prompt, and of generation behind nothing."""
-    text = run([LLAMA / "llama-bench", "-m", path, "-p", prompt, "-n", generate, "-t", threads, "-r", 1, "-o", "json"])
-    rates = {("prefill" if row["n_prompt"] else "decode"): row["avg_ts"] for row in json.loads(text)}
-    return rates["prefill"], rates["decode"]
+    """Tokens a second: of a prompt, and of generation behind it."""
+    def rate(*what):
+        text = run([LLAMA / "llama-bench", "-m", path, *what, "-t", threads, "-r", 1, "-o", "json"])
+        return json.loads(text)[0]["avg_ts"]
+
+    return rate("-p", prompt, "-n", 0), rate("-p", 0, "-n", generate, "-d", prompt)
 
 
 def python_rates(script, path, prompt, generate, threads):

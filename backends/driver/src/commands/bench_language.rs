@@ -37,7 +37,7 @@ struct Round {
 }
 
 /// Measures the language model of `arguments`, `program`, and how long its `kernels` longest take; `by_step`: its steps. With
-/// 0 of them the machine's limits are not measured; they are the CPU's.
+/// 0 of them the weights are not read for comparison; that is the CPU's.
 pub(crate) fn bench(
     arguments: &ModelArgs,
     program: &Program,
@@ -76,8 +76,8 @@ pub(crate) fn bench(
         usages = time_kernels(&mut engine, &mut context, how, by_step).map_err(language_error)?;
     }
     if kernels > 0 && device.is_none() {
-        console::progress("measuring this machine's limits");
-        most = Some(peak::measure(engine.threads())?.bytes(bytes));
+        console::progress("reading all weights");
+        most = Some(peak::read_rate(engine.threads(), program.constants())?);
     }
     // The same in every round.
     let crossed = rounds.last().map_or(Crossed::default(), |round| round.crossed);
@@ -103,7 +103,7 @@ pub(crate) fn bench(
     }
     let times = |seconds: f64| console::duration(std::time::Duration::from_secs_f64(seconds));
     let of_most = most.map(|most| {
-        format!(": {:.0} % of what a plain read loop reaches ({:.1} GB/s)", 100.0 * read / most, most * 1e-9)
+        format!(": {:.0} % of what a plain loop reads of the weights ({:.1} GB/s)", 100.0 * read / most, most * 1e-9)
     });
     let machine = match &device {
         Some(device) => device.clone(),

@@ -5,7 +5,7 @@ use drupe::{Backend, CompileOptions, stages};
 use drupe_ir::{BinaryOp, DType, Diagnostic, Dim, FoldOp, Origin, Type};
 use drupe_kernel::{Access, Kernel, KernelBuilder, Place, Type as Vector};
 use drupe_lower as lower;
-use drupe_runtime::{LoadOptions, Options, Program, Session, Tensor};
+use drupe_runtime::{LoadOptions, Options, Program, Session, Tensor, TensorView};
 
 /// The limits of a number of threads on this machine.
 #[derive(Clone, Debug)]
@@ -44,14 +44,12 @@ const SMALLEST: i64 = 1 << 16;
 const LEAST_READ: i64 = 1 << 26;
 /// Vectors added in one turn of the reading loop.
 const READS: i64 = 8;
-/// Runs, of which the best counts.
+/// Runs.
 const RUNS: usize = 12;
 
 /// Measures with `threads` threads and this build's best code for this machine.
 pub(crate) fn measure(threads: usize) -> Result<Peak, Diagnostic> {
-    let mut options = CompileOptions { backend: Backend::AVAILABLE[0], ..CompileOptions::default() };
-    options.target.levels.truncate(1);
-    let lanes = stages::target(&options).best_level().lanes(32) as i64;
+    let (options, lanes) = best_code();
     let tasks = threads as i64;
     let turn = tasks * lanes * 4 * READS;
     let footprints = std::iter::successors(Some(SMALLEST), |bytes| Some(bytes * 4)).take_while(|it| *it <= LARGEST);
@@ -61,7 +59,9 @@ pub(crate) fn measure(threads: usize) -> Result<Peak, Diagnostic> {
     steps.extend(footprints.iter().map(|bytes| (2, vec![bytes / 4 / tasks, repeats(*bytes)])));
     let kernels = vec![multiply_adds(lanes as u16), dot_products(lanes as u16), reads(lanes as u16)];
     let floats = footprints.iter().max().map_or(0, |bytes| bytes / 4).max(lanes * (ACCUMULATORS + 2));
-    let seconds = best_seconds(&options, program(kernels, &steps, floats, lanes, tasks), floats, threads)?;
+    let x = Tensor::from_slice(&[floats as usize], &vec![0.5f32; floats as usize]).map_err(runtime_error)?;
+    let seconds = seconds(&options, program(kernels, &steps, floats, lanes, tasks), x.view(), threads)?;
+    let seconds: Vec<f64> = seconds.into_iter().map(|runs| runs[0]).collect();
 
     let multiply_adds = (lanes * ACCUMULATORS * ROUNDS * tasks) as f64;
     let (flops, int8_ops) = (2.0 * multiply_adds / seconds[0], 2.0 * 4.0 * multiply_adds / seconds[1]);
@@ -73,6 +73,31 @@ pub(crate) fn measure(threads: usize) -> Result<Peak, Diagnostic> {
         reads[index - 1].1 = reads[index - 1].1.max(reads[index].1);
     }
     Ok(Peak { flops, int8_ops, reads })
+}
+
+/// Bytes a second at which `threads` threads read `bytes` from one end to the other where they lie: the median of some runs.
+pub(crate) fn read_rate(threads: usize, bytes: &[u8]) -> Result<f64, Diagnostic> {
+    let (options, lanes) = best_code();
+    let tasks = threads as i64;
+    let turn = tasks * lanes * 4 * READS;
+    let whole = bytes.len() as i64 / turn * turn;
+    if whole == 0 {
+        return Ok(f64::INFINITY);
+    }
+    let (floats, steps) = (whole / 4, [(0, vec![whole / 4 / tasks, 1])]);
+    let program = program(vec![reads(lanes as u16)], &steps, floats, lanes, tasks);
+    let shape = [floats as usize];
+    let x = TensorView::new(drupe_runtime::DType::F32, &shape, &bytes[..whole as usize]).map_err(runtime_error)?;
+    let seconds = seconds(&options, program, x, threads)?;
+    Ok(whole as f64 / seconds[0][RUNS / 2])
+}
+
+/// How to compile for this machine, and the lanes of its vectors.
+fn best_code() -> (CompileOptions, i64) {
+    let mut options = CompileOptions { backend: Backend::AVAILABLE[0], ..CompileOptions::default() };
+    options.target.levels.truncate(1);
+    let lanes = stages::target(&options).best_level().lanes(32) as i64;
+    (options, lanes)
 }
 
 /// `a = a * x + y` for independent accumulators in registers.
@@ -141,26 +166,24 @@ fn store_sum(mut b: KernelBuilder, y: usize, sums: &[drupe_kernel::Value], lanes
     b.finish()
 }
 
-/// The least seconds that each step of `program` took, whose input has `floats` elements.
-fn best_seconds(
+/// The seconds that each step of `program` takes on `x`, in some runs, the least first.
+fn seconds(
     options: &CompileOptions,
     program: lower::Program,
-    floats: i64,
+    x: TensorView<'_>,
     threads: usize,
-) -> Result<Vec<f64>, Diagnostic> {
+) -> Result<Vec<Vec<f64>>, Diagnostic> {
     let code = stages::emit(&[&program], options)?;
     let artifact = stages::write(&[&program], &code, options)?;
-    let mut best = vec![f64::INFINITY; program.steps.len()];
+    let mut found = vec![Vec::new(); program.steps.len()];
     let program = Program::from_bytes(&artifact, &LoadOptions::default()).map_err(runtime_error)?;
     let mut session = Session::new(&program, Options { threads, ..Options::default() }).map_err(runtime_error)?;
-    let x = Tensor::from_slice(&[floats as usize], &vec![0.5f32; floats as usize]).map_err(runtime_error)?;
     for _ in 0..RUNS {
-        let mut observe = |step: drupe_runtime::StepReport| {
-            best[step.index] = best[step.index].min(step.elapsed.as_secs_f64());
-        };
-        session.run_observed(&[("x", x.view())], &mut observe).map_err(runtime_error)?;
+        let mut observe = |step: drupe_runtime::StepReport| found[step.index].push(step.elapsed.as_secs_f64());
+        session.run_observed(&[("x", x)], &mut observe).map_err(runtime_error)?;
     }
-    Ok(best)
+    found.iter_mut().for_each(|runs| runs.sort_by(f64::total_cmp));
+    Ok(found)
 }
 
 /// Steps that run a kernel on `tasks` tasks with some numbers; each task writes one float in `stride`.

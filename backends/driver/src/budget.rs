@@ -118,7 +118,8 @@ pub(crate) fn plan(
 
 /// A share with two digits that count, at least.
 fn percent(share: f64) -> String {
-    let digits = (1.0 - (100.0 * share.abs()).log10().floor()).clamp(2.0, 9.0) as usize;
+    let first = if share == 0.0 { 0.0 } else { (100.0 * share.abs()).log10().floor() };
+    let digits = (1.0 - first).clamp(2.0, 9.0) as usize;
     format!("{:.digits$} %", 100.0 * share)
 }
 

@@ -128,7 +128,7 @@ pub(crate) fn needs(program: &Program, shaders: &[ShaderCode], target: &Target, 
     let shared = |kernel: &Kernel| -> u32 {
         kernel.shared.iter().map(|array| array.dtype.bytes_of(array.length as usize) as u32).sum()
     };
-    // Devices that multiply tiles have the memory that the target says.
+    // Devices that run tiles have the memory for them.
     let kernels = || program.shaders.iter().map(|shader| &shader.plain);
     let steps = program.steps.iter().filter(|step| matches!(step.work, Work::Shader(_)));
     let states = program.state_buffers();

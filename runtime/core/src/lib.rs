@@ -70,6 +70,7 @@
 //! - Addresses a kernel gets lie inside live memory of the declared length.
 //! - A run with the shapes of the one before plans nothing and maps no memory.
 
+mod ahead;
 mod async_session;
 mod bind;
 mod builtins;

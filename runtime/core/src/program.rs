@@ -11,15 +11,12 @@ use drupe_format::plan::{ArchivedPlan, ArchivedRange, ArchivedStepOp};
 use drupe_format::{AlignedBytes, Artifact, FormatError, Layout, TENSOR_ALIGNMENT, Verify, describe_shape};
 use memmap2::Mmap;
 
+use crate::ahead::ReadAhead;
 use crate::builtins;
 use crate::code::{CodeImage, Kernel, select_image};
 use crate::error::Error;
 use crate::session::thread_count;
 use crate::stream::{Schedule, WeightStream};
-
-/// Bytes asked for at once: of a larger wish Linux grants the first part, as much as one read would have read ahead.
-#[cfg(unix)]
-const WISH: usize = 128 << 10;
 
 /// How to load an artifact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +48,7 @@ struct Shared {
     code: Option<(usize, CodeImage)>,
     /// Before `storage`, which it reads.
     stream: OnceLock<Option<WeightStream>>,
+    ahead: OnceLock<Option<ReadAhead>>,
     storage: Storage,
 }
 
@@ -136,8 +134,18 @@ impl Program {
         let assets = assets.collect();
         let (fingerprint, entries) = (artifact.fingerprint(), artifact.plans().len());
         let plans = plans.into_iter().map(NonNull::from).collect();
-        let shared =
-            Shared { plans, entries, constants, shaders, assets, fingerprint, code, stream: OnceLock::new(), storage };
+        let shared = Shared {
+            plans,
+            entries,
+            constants,
+            shaders,
+            assets,
+            fingerprint,
+            code,
+            stream: OnceLock::new(),
+            ahead: OnceLock::new(),
+            storage,
+        };
         Ok(Program { shared: Arc::new(shared), plan: 0 })
     }
 
@@ -232,30 +240,21 @@ impl Program {
         // Safety: as in `plan`.
         let plans: Vec<&ArchivedPlan> = order.map(|plan| unsafe { self.shared.plans[plan].as_ref() }).collect();
         let stream = WeightStream::new(pages, self.shared.constants.start, &plans, bytes)?;
-        self.shared.stream.get_or_init(|| stream);
+        if let (Some(_), Some(Some(ahead))) = (self.shared.stream.get_or_init(|| stream), self.shared.ahead.get()) {
+            ahead.stop();
+        }
         Ok(())
     }
 
     /// Asks the system to bring the assets and then all weights into memory, and does not wait for it: what is done next
-    /// hides the time, or some of it, that a file takes which was not read before.
+    /// hides the time, or some of it, that a file takes which was not read before. It ends with the program, and where
+    /// [`Program::limit_weights`] reads what is needed.
     pub fn read_ahead(&self) {
-        #[cfg(unix)]
-        if let Storage::Mapped(pages) = &self.shared.storage {
-            let pages = pages.clone();
+        if let (Storage::Mapped(pages), None) = (&self.shared.storage, self.stream()) {
             // Assets first: who reads them now would wait behind all weights.
             let mut ranges: Vec<Range<usize>> = self.shared.assets.iter().map(|(_, range)| range.clone()).collect();
             ranges.push(self.shared.constants.clone());
-            // A wish blocks when the disk has enough to do, so a thread makes them. Where it is not granted pages come as
-            // they are read.
-            let wishes = move || {
-                for range in ranges {
-                    for start in range.clone().step_by(WISH) {
-                        let len = WISH.min(range.end - start);
-                        let _ = pages.advise_range(memmap2::Advice::WillNeed, start, len);
-                    }
-                }
-            };
-            let _ = std::thread::Builder::new().name("drupe-read-ahead".into()).spawn(wishes);
+            self.shared.ahead.get_or_init(|| ReadAhead::start(pages, ranges));
         }
     }
 

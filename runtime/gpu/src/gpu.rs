@@ -100,21 +100,20 @@ impl Gpu {
         let none = || DeviceError::NoDevice { name: options.adapter.clone() };
         let adapter = adapters.iter().find(usable).ok_or_else(none)?;
         let beside = Features::PASSTHROUGH_SHADERS | Features::PIPELINE_CACHE | Features::TIMESTAMP_QUERY;
-        let description = DeviceDescriptor {
-            label: Some("drupe"),
-            required_features: adapter.features() & (plan_features() | beside),
-            required_limits: adapter.limits(),
-            // Safety: what is experimental of cooperative matrices is how wgpu reads shaders, and it is given none to
-            // read: they go to the driver as they are.
-            experimental_features: unsafe { ExperimentalFeatures::enabled() },
-            ..DeviceDescriptor::default()
-        };
-        let low = options.low_priority.then(|| open_low(adapter, &description)).flatten();
-        let usual = || pollster::block_on(adapter.request_device(&description)).map_err(|error| error.to_string());
-        let (device, queue) = low.unwrap_or_else(usual).map_err(DeviceError::Driver)?;
+        let wanted = adapter.features() & (plan_features() | beside);
+        let opened = open_with(adapter, wanted, options.low_priority).or_else(|error| {
+            // Some drivers list sizes of cooperative matrices, and refuse them.
+            let others = wanted - Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            if others == wanted { Err(error) } else { open_with(adapter, others, options.low_priority) }
+        });
+        let (device, queue) = opened.map_err(DeviceError::Driver)?;
+        let mut info = describe(adapter);
+        if !device.features().contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+            info.features.retain(|name| !takes_whole_subgroups(name));
+        }
         let (faults, signal) = (Faults::of(&device), Signal::new(&device));
         let shared = Shared {
-            info: describe(adapter),
+            info,
             adapter: adapter.get_info(),
             device,
             queue,
@@ -272,6 +271,22 @@ impl Gpu {
     pub(crate) fn full_name(&self) -> String {
         format!("{} ({}, {})", self.shared.info.name, self.shared.info.backend, self.shared.info.driver)
     }
+}
+
+/// The device with these features, and its queue, of low priority where that is wanted and there is such.
+fn open_with(adapter: &wgpu::Adapter, features: Features, low: bool) -> Result<(wgpu::Device, wgpu::Queue), String> {
+    let description = DeviceDescriptor {
+        label: Some("drupe"),
+        required_features: features,
+        required_limits: adapter.limits(),
+        // Safety: what is experimental of cooperative matrices is how wgpu reads shaders, and it is given none to
+        // read: they go to the driver as they are.
+        experimental_features: unsafe { ExperimentalFeatures::enabled() },
+        ..DeviceDescriptor::default()
+    };
+    let low = low.then(|| open_low(adapter, &description)).flatten();
+    let usual = || pollster::block_on(adapter.request_device(&description)).map_err(|error| error.to_string());
+    low.unwrap_or_else(usual)
 }
 
 impl std::fmt::Debug for Gpu {

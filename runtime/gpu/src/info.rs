@@ -122,6 +122,9 @@ fn names(features: Features, adapter: &Adapter) -> Vec<&'static str> {
     names
 }
 
+/// Workgroup memory that shaders with such products may take.
+const COOPERATIVE_BYTES: u32 = 32 << 10;
+
 /// What plans call products of square matrices that a subgroup multiplies, of f16 into f32; and their rows.
 const COOPERATIVE: [(&str, u32); 2] = [("cooperative-16", 16), ("cooperative-8", 8)];
 
@@ -134,6 +137,7 @@ pub(crate) fn takes_whole_subgroups(feature: &str) -> bool {
 fn multiplies_tiles(adapter: &Adapter, side: u32) -> bool {
     use wgpu::CooperativeScalarType::{F16, F32};
     adapter.features().contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        && adapter.limits().max_compute_workgroup_storage_size >= COOPERATIVE_BYTES
         && adapter.cooperative_matrix_properties().iter().any(|tile| {
             [tile.m_size, tile.n_size, tile.k_size] == [side; 3] && tile.ab_type == F16 && tile.cr_type == F32
         })

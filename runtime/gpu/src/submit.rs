@@ -4,6 +4,7 @@
 //! signals a semaphore of ours, too, and that is waited for first: there a lost device is an error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use drupe_runtime::DeviceError;
 use wgpu::{CommandBuffer, PollError, PollType, SubmissionIndex};
@@ -33,7 +34,7 @@ impl Gpu {
     pub(crate) fn wait(&self, submission: Submission) -> Result<(), DeviceError> {
         let shared = &self.shared;
         shared.faults.check()?;
-        let limit = shared.options.time_limit;
+        let (limit, started) = (shared.options.time_limit, Instant::now());
         let late = || {
             self.keep_forever();
             Err(DeviceError::Timeout { limit })
@@ -49,7 +50,8 @@ impl Gpu {
             Some(Err(wgpu::hal::DeviceError::OutOfMemory)) => return Err(DeviceError::OutOfMemory { need: 0 }),
             Some(Err(wgpu::hal::DeviceError::Lost | wgpu::hal::DeviceError::Unexpected)) => return lost(),
         }
-        let wait = PollType::Wait { submission_index: Some(submission.index), timeout: Some(limit) };
+        let timeout = Some(limit.saturating_sub(started.elapsed()));
+        let wait = PollType::Wait { submission_index: Some(submission.index), timeout };
         match catch_unwind(AssertUnwindSafe(|| shared.device.poll(wait))) {
             Ok(Ok(_)) => shared.faults.check(),
             Ok(Err(PollError::Timeout)) => late(),
@@ -130,7 +132,7 @@ mod system {
     impl Drop for Signal {
         fn drop(&mut self) {
             let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            let done = matches!(self.wait(last, Duration::from_secs(1)), Ok(true));
+            let done = matches!(self.wait(last, Duration::from_secs(1)), Ok(true) | Err(DeviceError::Lost));
             // Safety: nothing is destroyed but the semaphore, which nothing uses any more.
             let hal = unsafe { self.device.as_hal::<Vulkan>() };
             if let (true, Some(hal), Some(fence)) = (done, hal, self.fence.take()) {

@@ -164,6 +164,17 @@ fn made(what: &str, module: &Module, target: &Target, how: &Options) -> Vec<(Str
     named.collect()
 }
 
+/// Results that are no whole words are stored by atomic operations.
+const COMPARED: (&str, &str) = (
+    "compared product",
+    "func @main(%x: f32[70, 96], %bias: f32[45]) {
+       %w = const @w : f32[96, 45]
+       %product = matmul(%x, %w) : f32[70, 45]
+       %y = le(%product, %bias) : bool[70, 45]
+       return \"y\" %y
+     }",
+);
+
 /// Products of half floats by tiles, wherever a target has them: SPIR-V that is valid, and MSL of tiles of eight rows.
 #[test]
 fn products_by_tiles_are_shaders() {
@@ -175,7 +186,7 @@ fn products_by_tiles_are_shaders() {
     for name in drupe_target::names() {
         let target = Target::find(name).expect("a built-in target");
         let Some(gpu) = &target.gpu else { continue };
-        for (what, text) in &MODULES[..2] {
+        for (what, text) in MODULES[..2].iter().chain(&[COMPARED]) {
             let module = parse_text(text, what).unwrap_or_else(|error| panic!("{error}")).module;
             let halved = drupe_quantize::halve_floats(&module).expect("floats are halved");
             let sides = |module: &Module| {

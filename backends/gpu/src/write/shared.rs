@@ -1,11 +1,12 @@
 //! Shared memory in the Vulkan memory model, which cooperative matrices ask for. There an access is private to an
 //! invocation, and no barrier orders it, unless it says otherwise; and a barrier makes nothing available to others unless
-//! it says so. naga says neither.
+//! it says so. naga says neither; nor that atomic operations may be the whole device's, which is a capability there.
 
 use super::spirv::{HEADER, Instructions};
 use std::collections::BTreeSet;
 
 const OP_TYPE_INT: u32 = 21;
+const OP_CAPABILITY: u32 = 17;
 const OP_CONSTANT: u32 = 43;
 const OP_FUNCTION: u32 = 54;
 const OP_VARIABLE: u32 = 59;
@@ -15,6 +16,8 @@ const OP_ACCESS_CHAINS: [u32; 2] = [65, 66];
 const OP_CONTROL_BARRIER: u32 = 224;
 const OP_COOPERATIVE_MATRIX_LOAD: u32 = 4457;
 const OP_COOPERATIVE_MATRIX_STORE: u32 = 4458;
+const OP_ATOMICS: std::ops::RangeInclusive<u32> = 227..=242;
+const VULKAN_MEMORY_MODEL_DEVICE_SCOPE: u32 = 5346;
 const WORKGROUP: u32 = 4;
 const NON_PRIVATE_POINTER: u32 = 0x20;
 /// AcquireRelease, WorkgroupMemory, MakeAvailable, MakeVisible.
@@ -30,6 +33,9 @@ pub(super) fn seen_by_others(words: &[u32]) -> Vec<u32> {
     // Every module has a built-in number, an unsigned one.
     let Some(unsigned) = unsigned else { return words.to_vec() };
     let mut seen = words[..HEADER].to_vec();
+    if instructions().any(|inst| OP_ATOMICS.contains(&(inst[0] & 0xffff))) {
+        seen.extend([2 << 16 | OP_CAPABILITY, VULKAN_MEMORY_MODEL_DEVICE_SCOPE]);
+    }
     let ordered = words[3];
     seen[3] += 1;
     let mut constant = Some([4 << 16 | OP_CONSTANT, unsigned, ordered, ORDERED]);

@@ -35,9 +35,12 @@ pub(super) fn has_room(nest: &Nest, column: usize, high: i64, wide: i64, gpu: &G
     gpu.cooperative.is_empty() || !multiplies_halves(nest, column) || fits(high, wide, least, least + PADDING, gpu)
 }
 
+/// Workgroup memory that a device has which runs shaders with tiles: the runtime sees to that.
+const BYTES: u32 = 32 << 10;
+
 /// Whether the shared arrays fit: slabs of half floats, and sums of 32 bits.
 fn fits(high: i64, wide: i64, slab: i64, pitch: i64, gpu: &Gpu) -> bool {
-    2 * (high * pitch + slab * wide) + 4 * high * wide <= i64::from(gpu.workgroup_bytes)
+    2 * (high * pitch + slab * wide) + 4 * high * wide <= i64::from(gpu.workgroup_bytes.min(BYTES))
 }
 
 /// `staged`, for `high` rows and `wide` columns to a workgroup, by tiles of `side`.

